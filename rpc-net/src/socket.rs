@@ -1,0 +1,305 @@
+//! [`Socket`]: one connected file descriptor, TCP or Unix, used through a shared reference.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
+
+use bytes::BufMut;
+use socket2::SockRef;
+use tokio::net::{TcpStream, UnixStream};
+
+/// One connected socket, TCP or Unix, registered with a tokio runtime.
+///
+/// Reading and writing take `&self` and never wait: a driver polls for readiness and then tries. One task at
+/// a time can wait for each direction; the waker of the last poll is the one that is woken. Readiness may be
+/// spurious, so a try may answer [`WouldBlock`](io::ErrorKind::WouldBlock) after it; that answer also makes
+/// the next poll wait.
+///
+/// TCP sockets send without delay (`TCP_NODELAY`): a driver hands over whole batches. Every socket is closed
+/// on `exec`. Dropping it closes it.
+#[derive(Debug)]
+pub struct Socket {
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    /// The peer's address is kept, since the kernel forgets it when the peer resets the connection.
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Takes over a connected TCP socket of the standard library.
+    ///
+    /// # Errors
+    ///
+    /// The socket is not connected, or cannot be registered with the runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O enabled.
+    pub fn from_std_tcp(stream: std::net::TcpStream) -> io::Result<Self> {
+        let peer = stream.peer_addr()?;
+        stream.set_nonblocking(true)?;
+        Self::from_tokio_tcp(TcpStream::from_std(stream)?, peer)
+    }
+
+    /// Takes over a connected Unix socket of the standard library.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be registered with the runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O enabled.
+    pub fn from_std_unix(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self::from_tokio_unix(UnixStream::from_std(stream)?))
+    }
+
+    /// Makes two Unix sockets that are connected to each other.
+    ///
+    /// # Errors
+    ///
+    /// There are no file descriptors left.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O enabled.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = UnixStream::pair()?;
+        Ok((Self::from_tokio_unix(a), Self::from_tokio_unix(b)))
+    }
+
+    pub(crate) fn from_tokio_tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            inner: Inner::Tcp(stream, peer),
+        })
+    }
+
+    pub(crate) const fn from_tokio_unix(stream: UnixStream) -> Self {
+        Self {
+            inner: Inner::Unix(stream),
+        }
+    }
+
+    /// Takes the socket out of the runtime. It stays non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused to deregister it; it is closed then.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        match self.inner {
+            Inner::Tcp(stream, _) => stream.into_std().map(OwnedFd::from),
+            Inner::Unix(stream) => stream.into_std().map(OwnedFd::from),
+        }
+    }
+
+    /// Waits until there is something to read, the peer has finished sending, or the socket failed.
+    ///
+    /// # Errors
+    ///
+    /// The runtime is shutting down.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.inner {
+            Inner::Tcp(stream, _) => stream.poll_read_ready(cx),
+            Inner::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Waits until there is room to write, or the socket failed.
+    ///
+    /// # Errors
+    ///
+    /// The runtime is shutting down.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.inner {
+            Inner::Tcp(stream, _) => stream.poll_write_ready(cx),
+            Inner::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Reads into `buffer` and returns how many bytes came; 0 is the end, if `buffer` has any length.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there; else the socket failed.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.inner {
+            Inner::Tcp(stream, _) => stream.try_read(buffer),
+            Inner::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    /// Reads into the spare room of `buffer`, uninitialised as it is, and returns how many bytes came; 0 is
+    /// the end.
+    ///
+    /// One read fills at most the room that is there; a `BytesMut` without any grows by a little. So the
+    /// caller reserves what it wants to read at most. (A buffer that cannot grow and is full reads 0 bytes,
+    /// as at the end.)
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there; else the socket failed.
+    pub fn try_read_buf<B: BufMut>(&self, buffer: &mut B) -> io::Result<usize> {
+        match &self.inner {
+            Inner::Tcp(stream, _) => stream.try_read_buf(buffer),
+            Inner::Unix(stream) => stream.try_read_buf(buffer),
+        }
+    }
+
+    /// Writes from `buffer` and returns how many bytes were taken.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else the socket failed.
+    pub fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
+        match &self.inner {
+            Inner::Tcp(stream, _) => stream.try_write(buffer),
+            Inner::Unix(stream) => stream.try_write(buffer),
+        }
+    }
+
+    /// Writes from all of `buffers`, in order and in one system call, and returns how many bytes were taken.
+    ///
+    /// Linux takes at most 1024 slices in one call.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else the socket failed.
+    pub fn try_write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        match &self.inner {
+            Inner::Tcp(stream, _) => stream.try_write_vectored(buffers),
+            Inner::Unix(stream) => stream.try_write_vectored(buffers),
+        }
+    }
+
+    /// Tells the peer that nothing more will be sent. What was written before still arrives, and reading goes
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// The socket is not connected any more.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        SockRef::from(self).shutdown(Shutdown::Write)
+    }
+
+    /// Returns who is at the other end.
+    ///
+    /// # Errors
+    ///
+    /// Never for TCP. For Unix, the kernel does not know the peer.
+    pub fn peer(&self) -> io::Result<Peer> {
+        match &self.inner {
+            Inner::Tcp(_, peer) => Ok(Peer::Tcp(*peer)),
+            Inner::Unix(stream) => {
+                let credentials = stream.peer_cred()?;
+                let path = stream.peer_addr()?.as_pathname().map(Path::to_path_buf);
+                let pid = credentials
+                    .pid()
+                    .and_then(|pid| u32::try_from(pid).ok())
+                    .filter(|pid| *pid != 0);
+                let credentials = Credentials {
+                    uid: credentials.uid(),
+                    gid: credentials.gid(),
+                    pid,
+                };
+                Ok(Peer::Unix { path, credentials })
+            }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.inner {
+            Inner::Tcp(stream, _) => stream.as_fd(),
+            Inner::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// Who is at the other end of a socket.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Peer {
+    /// The address that the connection comes from, or was made to.
+    Tcp(SocketAddr),
+    /// A process of this machine.
+    Unix {
+        /// The file that the peer's socket is bound to, if it is bound to one: servers are, clients are not.
+        path: Option<PathBuf>,
+        /// Who the peer is, according to the kernel.
+        credentials: Credentials,
+    },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix { path: _, credentials } => credentials.fmt(f),
+        }
+    }
+}
+
+/// The identity of a process, as the kernel recorded it when the socket was connected or began to listen.
+///
+/// A process that changed its user since, or passed the socket on, still has the old one here. A pid may be
+/// in use by another process by the time it is looked at: authorise by uid and gid.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Credentials {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Process id; none if the process is outside of this process's pid namespace.
+    pub pid: Option<u32>,
+}
+
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {} gid {}", self.uid, self.gid)?;
+        match self.pid {
+            Some(pid) => write!(f, " pid {pid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_can_be_shared_between_threads() {
+        fn assert_shareable<T: Send + Sync + fmt::Debug>() {}
+        assert_shareable::<Socket>();
+    }
+
+    #[test]
+    fn a_peer_is_printed_for_a_log() {
+        let mut credentials = Credentials {
+            uid: 1000,
+            gid: 100,
+            pid: Some(7),
+        };
+        let path = Some(PathBuf::from("/x\ny"));
+        assert_eq!(
+            Peer::Unix {
+                path: path.clone(),
+                credentials
+            }
+            .to_string(),
+            "uid 1000 gid 100 pid 7"
+        );
+        credentials.pid = None;
+        assert_eq!(Peer::Unix { path, credentials }.to_string(), "uid 1000 gid 100");
+        assert_eq!(Peer::Tcp("[::1]:80".parse().unwrap()).to_string(), "[::1]:80");
+    }
+}
