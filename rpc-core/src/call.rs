@@ -1,0 +1,288 @@
+//! Call: one call from the caller's side, a builder that is also a future.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::archive::{Archive, ArchiveError};
+use crate::encode::{EncodeError, Encoder, encode};
+use crate::failure::{CallError, CallFailure, FailureKind};
+use crate::frame_buf::FrameBuf;
+use crate::service::MethodDescriptor;
+use crate::wire::{Archived, Wire};
+
+/// The first bytes of a call's body: method, time left, length of the metadata (PROTOCOL.md section 3).
+pub const CALL_PRELUDE_LEN: usize = 16;
+
+/// By what calls are started: a connection to a server, or a service in the same process. Generated clients are generic over it.
+pub trait Caller: Clone + Send + Sync + 'static {
+    /// A call under way. Dropping it cancels the call.
+    type Pending: Future<Output = Result<Answer, CallFailure>> + Send + Unpin;
+
+    /// Memory for the frame of a call, used again where possible.
+    fn frame(&self) -> FrameBuf {
+        FrameBuf::new()
+    }
+
+    /// The longest call that can be sent, prelude included, in bytes.
+    fn max_body(&self) -> usize;
+
+    /// Starts a call. The frame holds space for the prelude and then the arguments.
+    fn start(
+        &self,
+        method: &'static MethodDescriptor,
+        frame: FrameBuf,
+        options: CallOptions,
+    ) -> Self::Pending;
+}
+
+/// What the caller may say about one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallOptions {
+    /// How long it may take, from its start; counts besides `deadline`.
+    pub timeout: Option<Duration>,
+    /// When it has to be over.
+    pub deadline: Option<Instant>,
+}
+
+impl CallOptions {
+    /// The earlier of both, for a call that starts at `now`.
+    pub fn deadline_from(&self, now: Instant) -> Option<Instant> {
+        // A timeout beyond what the clock can count is none.
+        let by_timeout = self.timeout.and_then(|timeout| now.checked_add(timeout));
+        match (self.deadline, by_timeout) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Whether the archive is the method's error.
+    pub error: bool,
+    /// The archive.
+    pub body: Bytes,
+}
+
+/// A call that waits to be awaited.
+///
+/// Nothing is sent before the first poll. The arguments are archived when the call is made, so it borrows nothing: it can be moved to another task.
+///
+/// # Cancellation
+///
+/// Dropping the future after it was polled cancels the call: the server drops the handler's future, or tells the job on its worker pool.
+#[must_use = "a call does nothing until it is awaited"]
+pub struct Call<C: Caller, T: Wire, E = Infallible> {
+    state: State<C>,
+    method: &'static MethodDescriptor,
+    options: CallOptions,
+    _types: PhantomData<fn() -> (T, E)>,
+}
+
+enum State<C: Caller> {
+    Ready(C, Result<FrameBuf, EncodeError>),
+    Running(C::Pending),
+    Done,
+}
+
+impl<C: Caller, T: Wire, E> Call<C, T, E> {
+    /// Makes a call. Generated clients do.
+    pub fn new<A>(caller: &C, method: &'static MethodDescriptor, arguments: &A) -> Self
+    where
+        A: for<'a> rkyv::Serialize<Encoder<'a>>,
+    {
+        let mut frame = caller.frame();
+        frame.extend(&[0; CALL_PRELUDE_LEN]);
+        let encoded = encode(&mut frame, arguments, caller.max_body()).map(|()| frame);
+        let options = CallOptions {
+            timeout: method.timeout,
+            deadline: None,
+        };
+        Self {
+            state: State::Ready(caller.clone(), encoded),
+            method,
+            options,
+            _types: PhantomData,
+        }
+    }
+
+    /// Sets how long the call may take, counted from its first poll. The server stops the handler when the time is up.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets when the call has to be over.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.options.deadline = Some(deadline);
+        self
+    }
+
+    /// Makes the call return an owned value instead of a reply that is read in place.
+    pub fn owned(self) -> OwnedCall<C, T, E> {
+        OwnedCall(self)
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, CallFailure>> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Done) {
+                State::Ready(_, Err(error)) => return Poll::Ready(Err(error.into())),
+                State::Ready(caller, Ok(frame)) => {
+                    self.state = State::Running(caller.start(self.method, frame, self.options));
+                }
+                State::Running(mut pending) => match Pin::new(&mut pending).poll(cx) {
+                    Poll::Ready(answer) => return Poll::Ready(answer),
+                    Poll::Pending => {
+                        self.state = State::Running(pending);
+                        return Poll::Pending;
+                    }
+                },
+                State::Done => {
+                    let text = "call was polled after it had ended";
+                    return Poll::Ready(Err(CallFailure::local(FailureKind::LocalLimit, true, text)));
+                }
+            }
+        }
+    }
+}
+
+impl<C: Caller, T: Wire, E: MethodError> Future for Call<C, T, E> {
+    type Output = Result<Reply<T>, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let answer = ready!(this.poll_answer(cx));
+        Poll::Ready(read::<T, E>(answer).map_err(|error| match error {
+            CallError::Failed(failure) => CallError::Failed(failure.of_method(this.method)),
+            CallError::Method(error) => CallError::Method(error),
+        }))
+    }
+}
+
+// The future holds no borrow of itself: `C::Pending` is `Unpin`, everything else is moved freely.
+impl<C: Caller, T: Wire, E> Unpin for Call<C, T, E> {}
+
+impl<C: Caller, T: Wire, E> fmt::Debug for Call<C, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("service", &self.method.service)
+            .field("method", &self.method.name)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read<T: Wire, E: MethodError>(answer: Result<Answer, CallFailure>) -> Result<Reply<T>, CallError<E>> {
+    let Answer { error, body } = answer?;
+    if error {
+        return Err(E::read(body).map_or_else(|invalid| CallError::Failed(invalid.into()), CallError::Method));
+    }
+    Ok(Reply(Archive::validate(body).map_err(CallFailure::from)?))
+}
+
+/// A call that returns an owned value. Made by [`Call::owned`].
+#[must_use = "a call does nothing until it is awaited"]
+pub struct OwnedCall<C: Caller, T: Wire, E = Infallible>(Call<C, T, E>);
+
+impl<C: Caller, T: Wire, E: MethodError> Future for OwnedCall<C, T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let method = self.0.method;
+        let reply = ready!(Pin::new(&mut self.0).poll(cx))?;
+        let value = reply
+            .deserialize()
+            .map_err(|error| CallFailure::from(error).of_method(method));
+        Poll::Ready(value.map_err(CallError::Failed))
+    }
+}
+
+impl<C: Caller, T: Wire, E> fmt::Debug for OwnedCall<C, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The error type of a method: a message, or [`Infallible`] for methods that do not return a `Result`.
+pub trait MethodError: Sized {
+    /// Reads the error from a reply's archive.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError`] if the archive is not one of this type.
+    fn read(body: Bytes) -> Result<Self, ArchiveError>;
+}
+
+impl<E: Wire> MethodError for E {
+    fn read(body: Bytes) -> Result<Self, ArchiveError> {
+        Archive::<E>::validate(body)?.deserialize()
+    }
+}
+
+impl MethodError for Infallible {
+    fn read(_: Bytes) -> Result<Self, ArchiveError> {
+        Err(ArchiveError::Invalid)
+    }
+}
+
+/// The value that a method returned, read in place: it owns the bytes that arrived and dereferences to the archived value.
+///
+/// ```
+/// # fn show(reply: rpc_core::Reply<Vec<String>>) {
+/// for name in reply.iter() {
+///     let name: &str = name.as_str(); // points into the receive buffer
+/// #   let _ = name;
+/// }
+/// # }
+/// ```
+pub struct Reply<T: Wire>(Archive<T>);
+
+impl<T: Wire> Reply<T> {
+    /// Copies the value into an owned one.
+    ///
+    /// # Errors
+    ///
+    /// See [`Archive::deserialize`].
+    pub fn deserialize(&self) -> Result<T, ArchiveError> {
+        self.0.deserialize()
+    }
+
+    /// The valid archive.
+    pub fn into_archive(self) -> Archive<T> {
+        self.0
+    }
+
+    /// The bytes of the archive.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl<T: Wire> Deref for Reply<T> {
+    type Target = Archived<T>;
+
+    #[inline]
+    fn deref(&self) -> &Archived<T> {
+        &self.0
+    }
+}
+
+impl<T: Wire> Clone for Reply<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Wire<Archived: fmt::Debug>> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

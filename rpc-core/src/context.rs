@@ -1,0 +1,131 @@
+//! Context: what a handler can know about its call besides the arguments.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it is.
+    pub address: PeerAddress,
+    /// Who it is, as the kernel says: Unix sockets only.
+    pub credentials: Option<Credentials>,
+}
+
+/// Where a peer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerAddress {
+    /// Behind a TCP socket.
+    Tcp(SocketAddr),
+    /// Behind a Unix socket; most clients' sockets have no path.
+    Unix(Option<PathBuf>),
+    /// In this process, without a socket.
+    InProcess,
+}
+
+/// The process at the other end of a Unix socket when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its effective user.
+    pub user: u32,
+    /// Its effective group.
+    pub group: u32,
+    /// Its process id, where the system tells it. A process id can be used again by another process: do not authorise by it.
+    pub process: Option<u32>,
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Unix(Some(path)) => write!(f, "unix://{}", path.display()),
+            Self::Unix(None) => f.write_str("unix:(unnamed)"),
+            Self::InProcess => f.write_str("in-process"),
+        }
+    }
+}
+
+/// The running of one call, shared between the connection and a worker.
+#[derive(Debug, Default)]
+pub struct CallControl {
+    cancelled: AtomicBool,
+    on_worker: AtomicBool,
+}
+
+impl CallControl {
+    /// Asks the handler to stop.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the handler was asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Whether the handler runs on, or waits for, a worker: then dropping its future does not stop it.
+    pub fn is_on_worker(&self) -> bool {
+        self.on_worker.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn move_to_worker(&self) {
+        self.on_worker.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes the control as new, for the next call of the same slot.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What a handler can know about its call: take `cx: &Context` as its first parameter. Nothing of it is an argument on the wire.
+#[derive(Clone, Debug)]
+pub struct Context {
+    peer: Arc<Peer>,
+    deadline: Option<Instant>,
+    control: Arc<CallControl>,
+}
+
+impl Context {
+    /// A context for a call from `peer`.
+    pub fn new(peer: Arc<Peer>, deadline: Option<Instant>, control: Arc<CallControl>) -> Self {
+        Self {
+            peer,
+            deadline,
+            control,
+        }
+    }
+
+    /// Who called.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// When the caller stops waiting, on this machine's monotonic clock.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How long the caller still waits at `now`: zero once the deadline has passed, `None` without one.
+    pub fn time_left(&self, now: Instant) -> Option<Duration> {
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(now))
+    }
+
+    /// Whether the call is over for its caller: given up, expired, or its connection gone. Long work on the worker pool asks now and then, and
+    /// returns anything when it is. (An `async` handler need not ask: its future is dropped.)
+    pub fn is_cancelled(&self) -> bool {
+        self.control.is_cancelled()
+    }
+
+    /// The call's shared state.
+    #[doc(hidden)]
+    pub fn control(&self) -> &Arc<CallControl> {
+        &self.control
+    }
+}

@@ -1,0 +1,294 @@
+//! IncomingCall: one call on its way through a dispatcher, from validated arguments to an encoded answer.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::archive::{ArchiveError, Decoder, access};
+use crate::code::Code;
+use crate::context::{CallControl, Context};
+use crate::encode::{EncodeError, Encoder, encode};
+use crate::frame_buf::FrameBuf;
+use crate::wire::{Archived, Wire};
+
+/// A call that has arrived: what a dispatcher works on.
+#[derive(Debug)]
+pub struct IncomingCall {
+    /// Index of the method in its service's descriptor.
+    pub method: usize,
+    /// The archive of the arguments, not validated yet.
+    pub arguments: Bytes,
+    /// What the handler may know.
+    pub context: Context,
+    /// Memory for the answer.
+    pub reply: FrameBuf,
+    /// The longest answer that the caller accepts, in bytes.
+    pub max_reply: usize,
+    /// Where plain `fn` handlers run.
+    pub workers: Arc<dyn Workers>,
+}
+
+impl IncomingCall {
+    /// Validates the arguments and returns them in place.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError`] if they are not an archive of `A`.
+    pub fn arguments<A: Wire>(&self) -> Result<&Archived<A>, ArchiveError> {
+        access::<A>(&self.arguments)
+    }
+
+    /// Deserialises one argument for a handler that takes it by value.
+    ///
+    /// # Errors
+    ///
+    /// See [`Archive::deserialize`](crate::Archive::deserialize).
+    pub fn owned<T: Wire>(&self, archived: &Archived<T>) -> Result<T, ArchiveError> {
+        Decoder::for_archive(self.arguments.len()).read::<T>(archived)
+    }
+
+    /// Takes the memory for the answer out of the call, so that the arguments can stay borrowed while it is written.
+    pub fn take_reply(&mut self) -> ReplyBuf {
+        ReplyBuf {
+            frame: std::mem::take(&mut self.reply),
+            max_len: self.max_reply,
+        }
+    }
+
+    /// Runs a blocking handler on the worker pool and waits for it.
+    ///
+    /// The job owns the call, and so the frame that its arguments borrow from. A full queue refuses at once; a job whose call has expired or was
+    /// cancelled before its turn is not run.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future does not stop a job that runs: [`Context::is_cancelled`] tells it.
+    pub async fn on_workers(mut self, handler: impl FnOnce(Self) -> Completed + Send + 'static) -> Completed {
+        let control = Arc::clone(self.context.control());
+        let deadline = self.context.deadline();
+        let workers = Arc::clone(&self.workers);
+        let done = Arc::new(Done::default());
+        let sender = DoneSender(Some(Arc::clone(&done)));
+        control.move_to_worker();
+        let run = move |verdict| {
+            let completed = match verdict {
+                Verdict::Run => handler(self),
+                Verdict::Expired => self
+                    .take_reply()
+                    .fail(Code::EXPIRED, "time ran out in the worker queue"),
+                Verdict::Cancelled => self
+                    .take_reply()
+                    .fail(Code::CANCELLED, "cancelled in the worker queue"),
+            };
+            sender.send(completed);
+        };
+        match workers.submit(Job {
+            deadline,
+            control,
+            run: Box::new(run),
+        }) {
+            Ok(()) => std::future::poll_fn(|cx| done.poll(cx.waker())).await,
+            Err(WorkersFull { limit }) => Completed::failure(
+                Code::REFUSED,
+                format!("worker queue is full: {limit} jobs (worker_queue)"),
+            ),
+        }
+    }
+}
+
+/// Memory for the answer to one call.
+#[derive(Debug)]
+pub struct ReplyBuf {
+    frame: FrameBuf,
+    max_len: usize,
+}
+
+impl ReplyBuf {
+    /// Answers with a value.
+    pub fn value<V>(self, value: &V) -> Completed
+    where
+        V: for<'a> rkyv::Serialize<Encoder<'a>>,
+    {
+        self.encode(value, false)
+    }
+
+    /// Answers with the method's own error.
+    pub fn error<V>(self, error: &V) -> Completed
+    where
+        V: for<'a> rkyv::Serialize<Encoder<'a>>,
+    {
+        self.encode(error, true)
+    }
+
+    /// Answers that the arguments are no valid archive (P-37).
+    pub fn invalid(self, error: ArchiveError) -> Completed {
+        self.fail(Code::INVALID_ARCHIVE, error.to_string())
+    }
+
+    /// Answers that the dispatcher was handed a method that its service does not have: a mistake of the server, not of the peer.
+    pub fn unknown_method(self) -> Completed {
+        self.fail(Code::UNKNOWN_METHOD, "method index out of range")
+    }
+
+    /// Answers with a failure of the framework.
+    pub fn fail(mut self, code: Code, text: impl Into<String>) -> Completed {
+        self.frame.clear();
+        Completed {
+            frame: self.frame,
+            outcome: Outcome::Failure(code, text.into()),
+        }
+    }
+
+    fn encode<V>(mut self, value: &V, error: bool) -> Completed
+    where
+        V: for<'a> rkyv::Serialize<Encoder<'a>>,
+    {
+        match encode(&mut self.frame, value, self.max_len) {
+            Ok(()) => Completed {
+                frame: self.frame,
+                outcome: Outcome::Reply { error },
+            },
+            Err(EncodeError::TooLarge { limit }) => self.fail(
+                Code::REPLY_TOO_LARGE,
+                format!("reply exceeds the client's limit of {limit} bytes (max_body)"),
+            ),
+            Err(cause @ (EncodeError::TooDeep { .. } | EncodeError::Unencodable)) => {
+                self.fail(Code::REPLY_TOO_LARGE, cause.to_string())
+            }
+        }
+    }
+}
+
+/// The answer to one call, ready to be sent.
+#[derive(Debug)]
+pub struct Completed {
+    /// The archive for [`Outcome::Reply`]; else only memory to be used again.
+    pub frame: FrameBuf,
+    /// How the call ended.
+    pub outcome: Outcome,
+}
+
+/// How a call ended at the server.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The method returned.
+    Reply {
+        /// Whether it returned its error.
+        error: bool,
+    },
+    /// It did not, for this reason.
+    Failure(Code, String),
+}
+
+impl Completed {
+    /// A failure without memory to be used again.
+    pub fn failure(code: Code, text: impl Into<String>) -> Self {
+        Self {
+            frame: FrameBuf::new(),
+            outcome: Outcome::Failure(code, text.into()),
+        }
+    }
+}
+
+/// Where plain `fn` handlers run: the worker pool of a server, or the caller's own thread in tests.
+pub trait Workers: Send + Sync + fmt::Debug {
+    /// Puts a job in the queue, or runs it.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkersFull`] at once if the queue is full; never waits.
+    fn submit(&self, job: Job) -> Result<(), WorkersFull>;
+}
+
+/// The worker queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkersFull {
+    /// How many jobs it holds.
+    pub limit: usize,
+}
+
+/// A handler that waits for a worker.
+pub struct Job {
+    deadline: Option<Instant>,
+    control: Arc<CallControl>,
+    run: Box<dyn FnOnce(Verdict) + Send>,
+}
+
+/// What becomes of a job when its turn has come.
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    Run,
+    Expired,
+    Cancelled,
+}
+
+impl Job {
+    /// Runs the handler, unless its call has expired or was cancelled. Its panic passes through; the call is answered all the same.
+    pub fn run(self, now: Instant) {
+        let verdict = if self.control.is_cancelled() {
+            Verdict::Cancelled
+        } else if self.deadline.is_some_and(|deadline| deadline <= now) {
+            Verdict::Expired
+        } else {
+            Verdict::Run
+        };
+        (self.run)(verdict);
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a job leaves its answer for the call that waits.
+#[derive(Debug, Default)]
+struct Done(Mutex<(Option<Completed>, Option<Waker>)>);
+
+impl Done {
+    fn poll(&self, waker: &Waker) -> Poll<Completed> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.0.take() {
+            Some(completed) => Poll::Ready(completed),
+            None => {
+                state.1 = Some(waker.clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Leaves exactly one answer: the handler's, or when it is dropped without one (the handler panicked, the pool is gone) a failure.
+struct DoneSender(Option<Arc<Done>>);
+
+impl DoneSender {
+    fn send(mut self, completed: Completed) {
+        self.leave(completed);
+    }
+
+    fn leave(&mut self, completed: Completed) {
+        let Some(done) = self.0.take() else { return };
+        let waker = {
+            let mut state = done.0.lock().unwrap_or_else(PoisonError::into_inner);
+            state.0 = Some(completed);
+            state.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for DoneSender {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.leave(Completed::failure(Code::INTERNAL, "handler panicked"));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the tests of the connection share: a pair of connections, and a scripted peer for one.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test program uses another part of what is public here"
+)]
+
+pub mod pair;
+pub mod script;
+
+use std::io::IoSlice;
+use std::time::Instant;
+
+use rpc_core::FrameBuf;
+use rpc_core::connection::{ClientConnection, ServerConnection};
+use rpc_core::error::ConnectionError;
+
+/// An instant to count from. Tests compare instants with it and never with the clock.
+#[expect(clippy::disallowed_methods, reason = "there is no other way to an instant")]
+pub fn start() -> Instant {
+    Instant::now()
+}
+
+/// A frame whose body is that.
+pub fn frame(body: &[u8]) -> FrameBuf {
+    let mut frame = FrameBuf::new();
+    frame.extend(body);
+    frame
+}
+
+/// A frame with space for the prelude and then these arguments.
+pub fn call_frame(arguments: &[u8]) -> FrameBuf {
+    let mut frame = frame(&[0; 16]);
+    frame.extend(arguments);
+    frame
+}
+
+/// Bytes from hexadecimal digits; white space is free.
+pub fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .map(|c| u8::try_from(c.to_digit(16).unwrap()).unwrap())
+        .collect();
+    digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
+}
+
+/// Either role, as a driver sees it, with events as text.
+pub trait Endpoint {
+    /// Appends bytes of the peer, as much as fits; returns how much.
+    fn receive(&mut self, bytes: &[u8]) -> usize;
+    fn end_input(&mut self);
+    fn poll(&mut self, now: Instant) -> Result<Option<String>, ConnectionError>;
+    fn expire(&mut self, now: Instant);
+    /// Takes at most `limit` bytes of what waits to be written.
+    fn transmit(&mut self, limit: usize) -> Vec<u8>;
+    fn held(&self) -> usize;
+    fn closing(&self) -> bool;
+}
+
+macro_rules! endpoint {
+    ($connection:ty, |$this:ident, $now:ident| $poll:expr, |$held:ident| $held_bytes:expr) => {
+        impl Endpoint for $connection {
+            fn receive(&mut self, bytes: &[u8]) -> usize {
+                let room = self.recv_buffer();
+                let len = bytes.len().min(room.capacity() - room.len());
+                room.extend_from_slice(&bytes[..len]);
+                len
+            }
+
+            fn end_input(&mut self) {
+                self.handle_eof();
+            }
+
+            fn poll(&mut self, $now: Instant) -> Result<Option<String>, ConnectionError> {
+                let $this = self;
+                Ok($poll?.map(|event| format!("{event:?}")))
+            }
+
+            fn expire(&mut self, now: Instant) {
+                self.handle_timeout(now);
+            }
+
+            fn transmit(&mut self, limit: usize) -> Vec<u8> {
+                let mut slices = [IoSlice::new(&[]); 8];
+                let count = self.io_slices(&mut slices);
+                let mut bytes: Vec<u8> = slices[..count]
+                    .iter()
+                    .flat_map(|slice| slice.iter().copied())
+                    .collect();
+                bytes.truncate(limit);
+                self.advance(bytes.len());
+                bytes
+            }
+
+            fn held(&self) -> usize {
+                let $held = self;
+                $held_bytes
+            }
+
+            fn closing(&self) -> bool {
+                self.is_closing()
+            }
+        }
+    };
+}
+
+endpoint!(ServerConnection, |this, now| this.poll_event(now), |this| {
+    ServerConnection::held(this)
+});
+endpoint!(ClientConnection, |this, _now| this.poll_event(), |this| this
+    .send_queue()
+    .len());

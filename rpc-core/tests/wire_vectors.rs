@@ -1,0 +1,232 @@
+//! Golden bytes: what goes over the wire, written down by hand from the specification, in both directions.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of tests"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use rpc_core::connection::{ClientConnection, ClientEvent, ServerConnection, ServerEvent};
+use rpc_core::error::DecodeError;
+use rpc_core::header::{Flags, FrameHeader, Kind};
+use rpc_core::{CallId, Code, Limits, MethodId};
+use support::{Endpoint, call_frame, frame, hex, start};
+
+const CLIENT_PREFACE: &str = "f5525043 01 01 0804 00000000 00400000 00400000 00000000 00040000 00000000";
+const SERVER_PREFACE: &str = "f5525043 01 01 0804 00000000 00400000 00400000 00000400 00040000 00000000";
+/// Call 0, 2 ms left, arguments `abc`.
+const CALL: &str = "00000013 01 00 0000 00000000 00000000
+    1122334455667788 000007d0 00000000  616263 00000000000000000000000000";
+/// Call 1, one-way, no deadline, no arguments.
+const ONEWAY: &str = "00000010 01 10 0000 00000001 00000000  1122334455667788 00000000 00000000";
+/// Call 2 with metadata `k` = `vw`, arguments `xyz`.
+const CALL_WITH_METADATA: &str = "00000023 01 00 0000 00000002 00000000
+    1122334455667788 00000000 00000006  01 0002 6b 7677 00000000000000000000  78797a 00000000000000000000000000";
+const CANCEL: &str = "00000000 07 00 0000 00000000 00000000";
+const REPLY: &str = "00000005 02 00 0000 00000000 00000000  68656c6c6f 0000000000000000000000";
+const ERROR_REPLY: &str = "00000002 02 04 0000 00000000 00000000  6e6f 0000000000000000000000000000";
+const REPLY_WITH_METADATA: &str = "00000021 02 02 0000 00000000 00000000
+    00000004 000000000000000000000000  01 0000 6b 000000000000000000000000  2a 000000000000000000000000000000";
+const FAILURE: &str = "00000004 03 00 0000 00000000 00000030  6f6f7073 000000000000000000000000";
+const PING: &str = "00000000 09 00 0000 00000000 deadbeef";
+const PONG: &str = "00000000 0a 00 0000 00000000 deadbeef";
+/// Draining, three calls taken.
+const GOAWAY: &str = "0000000b 0b 00 0000 00000000 00000021  0000000000000003 627965 0000000000";
+
+const METHOD: MethodId = MethodId(0x1122_3344_5566_7788);
+
+fn stream(parts: &[&str]) -> Vec<u8> {
+    parts.iter().flat_map(|part| hex(part)).collect()
+}
+
+/// P-01, P-02, P-10, P-35, P-50: the client's side of a session.
+#[test]
+fn a_client_writes_the_golden_bytes() {
+    let now = start();
+    let mut client = ClientConnection::new(Limits::default(), now);
+    let deadline = Some(now + Duration::from_millis(2));
+    let first = client
+        .start_call(METHOD, &mut call_frame(b"abc"), deadline, false, now)
+        .unwrap();
+    client
+        .start_call(METHOD, &mut call_frame(b""), None, true, now)
+        .unwrap();
+    client.cancel(first);
+    client.ping(0xdead_beef);
+    let expected = stream(&[CLIENT_PREFACE, CALL, ONEWAY, CANCEL, PING]);
+    assert_eq!(client.transmit(usize::MAX), expected);
+}
+
+/// P-10, P-30, P-36, P-50
+#[test]
+fn a_server_reads_the_golden_bytes() {
+    let now = start();
+    let mut server = ServerConnection::new(Limits::default(), now);
+    server.receive(&stream(&[
+        CLIENT_PREFACE,
+        CALL,
+        ONEWAY,
+        CALL_WITH_METADATA,
+        CANCEL,
+        PING,
+        GOAWAY,
+    ]));
+    let mut events = Vec::new();
+    while let Some(event) = server.poll_event(now).unwrap() {
+        events.push(event);
+    }
+    let call = |id, deadline, oneway, metadata, arguments| ServerEvent::Call {
+        call: CallId(id),
+        method: METHOD,
+        deadline,
+        oneway,
+        metadata: bytes::Bytes::from_static(metadata),
+        arguments: bytes::Bytes::from_static(arguments),
+    };
+    let expected = [
+        ServerEvent::Greeted,
+        call(0, Some(now + Duration::from_millis(2)), false, b"", b"abc"),
+        call(1, None, true, b"", b""),
+        call(2, None, false, b"\x01\0\x02kvw", b"xyz"),
+        ServerEvent::Cancel(CallId(0)),
+        ServerEvent::Goaway {
+            code: Code::DRAINING,
+            text: "bye".into(),
+        },
+    ];
+    assert_eq!(events, expected);
+    assert_eq!(server.transmit(usize::MAX), stream(&[SERVER_PREFACE, PONG]));
+}
+
+/// P-40, P-41, P-51: the server's side of a session.
+#[test]
+fn a_server_writes_the_golden_bytes() {
+    let now = start();
+    for (finish, golden) in [(0, REPLY), (1, ERROR_REPLY), (2, FAILURE)] {
+        let mut server = ServerConnection::new(Limits::default(), now);
+        let second = CALL.replacen("00000000 00000000", "00000005 00000000", 1);
+        let third = CALL.replacen("00000000 00000000", "00000006 00000000", 1);
+        server.receive(&stream(&[CLIENT_PREFACE, CALL, &second, &third]));
+        while server.poll_event(now).unwrap().is_some() {}
+        match finish {
+            0 => server.reply(CallId(0), &mut frame(b"hello"), false),
+            1 => server.reply(CallId(0), &mut frame(b"no"), true),
+            _ => server.fail(CallId(0), Code::INTERNAL, "oops"),
+        }
+        server.goaway(Code::DRAINING, "bye");
+        assert_eq!(
+            server.transmit(usize::MAX),
+            stream(&[SERVER_PREFACE, golden, GOAWAY])
+        );
+    }
+}
+
+/// P-40, P-41, P-42, P-50, P-51
+#[test]
+fn a_client_reads_the_golden_bytes() {
+    let reply = |error, metadata, body| ClientEvent::Reply {
+        call: CallId(0),
+        error,
+        metadata: bytes::Bytes::from_static(metadata),
+        body: bytes::Bytes::from_static(body),
+    };
+    let cases = [
+        (REPLY, reply(false, b"", b"hello")),
+        (ERROR_REPLY, reply(true, b"", b"no")),
+        (REPLY_WITH_METADATA, reply(false, b"\x01\0\0k", b"*")),
+        (
+            FAILURE,
+            ClientEvent::Failure {
+                call: CallId(0),
+                code: Code::INTERNAL,
+                text: "oops".into(),
+            },
+        ),
+    ];
+    for (golden, expected) in cases {
+        let now = start();
+        let mut client = ClientConnection::new(Limits::default(), now);
+        client
+            .start_call(METHOD, &mut call_frame(b""), None, false, now)
+            .unwrap();
+        client.ping(0xdead_beef);
+        client.receive(&stream(&[SERVER_PREFACE, golden, PONG, GOAWAY]));
+        let mut events = Vec::new();
+        while let Some(event) = client.poll_event().unwrap() {
+            events.push(event);
+        }
+        let goaway = ClientEvent::Goaway {
+            code: Code::DRAINING,
+            taken: 3,
+            text: "bye".into(),
+        };
+        assert_eq!(
+            events,
+            [
+                ClientEvent::Greeted,
+                expected,
+                ClientEvent::Pong(0xdead_beef),
+                goaway
+            ]
+        );
+    }
+}
+
+/// P-20, P-33, P-53: kinds that are recognised although no method has channels yet, and one that is ignored.
+#[test]
+fn headers_of_every_other_kind_are_the_golden_bytes() {
+    let header = |kind, flags, channel, aux| FrameHeader {
+        body_len: 0,
+        kind,
+        flags,
+        channel,
+        call: CallId(0x0102_0304),
+        aux,
+    };
+    let vectors = [
+        (
+            header(Kind::Item, Flags::PACKED, 2, 0),
+            "00000000 04 08 0002 01020304 00000000",
+        ),
+        (
+            header(Kind::Item, Flags::CHUNKED, 2, 70_000),
+            "00000000 04 01 0002 01020304 00011170",
+        ),
+        (
+            header(Kind::End, Flags::NONE, 1, 1),
+            "00000000 05 00 0001 01020304 00000001",
+        ),
+        (
+            header(Kind::Credit, Flags::NONE, 1, 65_536),
+            "00000000 06 00 0001 01020304 00010000",
+        ),
+        (
+            header(Kind::Chunk, Flags::NONE, 0xffff, 0),
+            "00000000 08 00 ffff 01020304 00000000",
+        ),
+        (
+            header(Kind::Extension(0x80), Flags(0xff), 9, 7),
+            "00000000 80 ff 0009 01020304 00000007",
+        ),
+        (
+            header(Kind::Reply, Flags::DESCRIPTORS, 3, 0),
+            "00000000 02 20 0003 01020304 00000000",
+        ),
+    ];
+    for (header, golden) in vectors {
+        let bytes: [u8; 16] = hex(golden).try_into().unwrap();
+        assert_eq!(header.encode(), bytes);
+        assert_eq!(FrameHeader::decode(&bytes, 16_384), Ok(header));
+    }
+    let descriptors: [u8; 16] = hex("00000000 02 00 0003 01020304 00000000").try_into().unwrap();
+    let error = DecodeError::FieldNotZero {
+        kind: Kind::Reply,
+        field: "channel",
+        value: 3,
+    };
+    assert_eq!(FrameHeader::decode(&descriptors, 16_384), Err(error));
+}
