@@ -1,0 +1,221 @@
+//! Running calls of one connection: starts handlers, runs them on, stops them, and hands their answers back.
+
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use rpc_core::context::CallControl;
+use rpc_core::incoming::{Completed, IncomingCall, Outcome, Workers};
+use rpc_core::{CallId, Code, Context, FrameBuf, Peer};
+
+use crate::ready::{ReadyList, call_waker};
+use crate::router::{Route, Router};
+use crate::shared::Shared;
+use crate::slot::HandlerSlot;
+
+/// A call as the connection read it, with its route.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) call: CallId,
+    pub(crate) route: Route,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) arguments: Bytes,
+    pub(crate) max_reply: usize,
+}
+
+/// The handlers of one connection.
+pub(crate) struct Calls {
+    shared: Arc<Shared>,
+    workers: Arc<dyn Workers>,
+    peer: Arc<Peer>,
+    ready: Arc<ReadyList>,
+    /// By call id.
+    slots: Vec<CallSlot>,
+    /// By service: memory of handlers that have ended.
+    idle: Vec<Vec<Box<dyn HandlerSlot>>>,
+    /// Memory of answers that were sent.
+    frames: Vec<FrameBuf>,
+    /// Calls taken from the ready list, kept for its memory.
+    woken: Vec<usize>,
+}
+
+/// What is known of one call id.
+#[derive(Default)]
+struct CallSlot {
+    running: Option<Running>,
+    waker: Option<Waker>,
+    control: Option<Arc<CallControl>>,
+}
+
+struct Running {
+    handler: Box<dyn HandlerSlot>,
+    service: usize,
+    control: Arc<CallControl>,
+    /// Set when a job on the worker pool was asked to stop: its answer will be this failure.
+    stopped: Option<(Code, &'static str)>,
+}
+
+/// How many handlers, and how many answer buffers, are kept for further calls of a connection.
+const MAX_IDLE: usize = 256;
+/// Answer buffers larger than this are not kept: one large answer does not stay in memory for good.
+const MAX_KEPT_CAPACITY: usize = 64 << 10;
+
+impl Calls {
+    pub(crate) fn new(shared: &Arc<Shared>, peer: Arc<Peer>, ready: &Arc<ReadyList>) -> Self {
+        let workers: Arc<dyn Workers> = shared.pool.queue();
+        let idle = (0..shared.router.service_count()).map(|_| Vec::new()).collect();
+        let ready = Arc::clone(ready);
+        let shared = Arc::clone(shared);
+        Self {
+            shared,
+            workers,
+            peer,
+            ready,
+            slots: Vec::new(),
+            idle,
+            frames: Vec::new(),
+            woken: Vec::new(),
+        }
+    }
+
+    fn router(&self) -> &Router {
+        &self.shared.router
+    }
+
+    /// Starts a call and polls its handler once, on the spot. The answer, if there is one already.
+    pub(crate) fn start(&mut self, arrival: Arrival) -> Option<Completed> {
+        let index = arrival.call.index();
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, CallSlot::default);
+        }
+        let service = arrival.route.service;
+        let idle = self.idle.get_mut(service).and_then(Vec::pop);
+        let Some(mut handler) = idle.or_else(|| self.router().new_slot(service)) else {
+            return Some(Completed::failure(
+                Code::UNKNOWN_METHOD,
+                "service index out of range",
+            ));
+        };
+        let control = self.slots.get_mut(index).map(fresh_control).unwrap_or_default();
+        handler.start(IncomingCall {
+            method: arrival.route.method,
+            arguments: arrival.arguments,
+            context: Context::new(Arc::clone(&self.peer), arrival.deadline, Arc::clone(&control)),
+            reply: self.frames.pop().unwrap_or_default(),
+            max_reply: arrival.max_reply,
+            workers: Arc::clone(&self.workers),
+        });
+        let running = Running {
+            handler,
+            service,
+            control,
+            stopped: None,
+        };
+        self.run(arrival.call, running)
+    }
+
+    /// Runs on every handler that was woken since the last time. `answer` gets what ended.
+    pub(crate) fn run_woken(&mut self, task: &Waker, mut answer: impl FnMut(&mut Self, CallId, Completed)) {
+        let mut woken = std::mem::take(&mut self.woken);
+        self.ready.take(task, &mut woken);
+        for index in woken.iter().copied() {
+            // A wake-up of a call that has ended meanwhile finds nothing, or its successor, which is polled once too often.
+            let Some(running) = self.slots.get_mut(index).and_then(|slot| slot.running.take()) else {
+                continue;
+            };
+            let Ok(number) = u32::try_from(index) else {
+                continue;
+            };
+            if let Some(completed) = self.run(CallId(number), running) {
+                answer(self, CallId(number), completed);
+            }
+        }
+        self.woken = woken;
+    }
+
+    /// Polls a handler. What is not done is kept.
+    fn run(&mut self, call: CallId, mut running: Running) -> Option<Completed> {
+        let index = call.index();
+        let slot = self.slots.get_mut(index)?;
+        let waker = slot.waker.get_or_insert_with(|| call_waker(&self.ready, index));
+        match running.handler.poll(&mut TaskContext::from_waker(waker)) {
+            Ok(Poll::Pending) => {
+                slot.running = Some(running);
+                None
+            }
+            Ok(Poll::Ready(mut completed)) => {
+                if let Some((code, text)) = running.stopped {
+                    completed.outcome = Outcome::Failure(code, text.to_owned());
+                }
+                self.keep_handler(running);
+                Some(completed)
+            }
+            Err(_) => {
+                self.shared.counters.handler_panics.add(1);
+                self.keep_handler(running);
+                Some(Completed::failure(Code::INTERNAL, "handler panicked"))
+            }
+        }
+    }
+
+    /// Stops a call: drops the future of an `async` handler, tells a job on the worker pool. The failure to answer with, unless a job still runs: then its end
+    /// is the call's end, because only then it has really stopped (P-32).
+    pub(crate) fn stop(&mut self, call: CallId, code: Code, text: &'static str) -> Option<Completed> {
+        let slot = self.slots.get_mut(call.index())?;
+        let mut running = slot.running.take()?;
+        running.control.cancel();
+        if running.control.is_on_worker() {
+            running.stopped = Some((code, text));
+            slot.running = Some(running);
+            return None;
+        }
+        running.handler.clear();
+        self.keep_handler(running);
+        Some(Completed::failure(code, text))
+    }
+
+    /// Stops every call, answering none: the connection is beyond answers.
+    pub(crate) fn stop_all(&mut self) {
+        for running in self.slots.iter_mut().filter_map(|slot| slot.running.take()) {
+            let mut running = running;
+            running.control.cancel();
+            running.handler.clear();
+        }
+    }
+
+    /// Keeps the memory of an answer that was sent.
+    pub(crate) fn keep_frame(&mut self, mut frame: FrameBuf) {
+        if self.frames.len() < MAX_IDLE && frame.capacity() <= MAX_KEPT_CAPACITY {
+            frame.clear();
+            self.frames.push(frame);
+        }
+    }
+
+    fn keep_handler(&mut self, running: Running) {
+        if let Some(idle) = self
+            .idle
+            .get_mut(running.service)
+            .filter(|idle| idle.len() < MAX_IDLE)
+        {
+            idle.push(running.handler);
+        }
+    }
+}
+
+/// The control of the slot's last call made as new, or a new one while somebody still holds the old.
+fn fresh_control(slot: &mut CallSlot) -> Arc<CallControl> {
+    let kept = slot.control.get_or_insert_default();
+    match Arc::get_mut(kept) {
+        Some(control) => control.reset(),
+        None => *kept = Arc::default(),
+    }
+    Arc::clone(kept)
+}
+
+impl Drop for Calls {
+    /// The connection is gone: every handler stops, jobs on the worker pool are told.
+    fn drop(&mut self) {
+        self.stop_all();
+    }
+}

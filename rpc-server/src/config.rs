@@ -1,0 +1,183 @@
+//! Builder and configuration of a server: every setting, its unit, its default.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use rpc_core::{Dispatch, Limits};
+use rpc_net::{Address, AddressError};
+
+use crate::error::StartError;
+use crate::router::Router;
+use crate::server::{self, Server};
+
+/// What a server is made of, before it runs. Made by [`Server::builder`].
+#[must_use = "a builder does nothing until it is started"]
+pub struct ServerBuilder {
+    pub(crate) router: Router,
+    pub(crate) addresses: Vec<Result<Address, AddressError>>,
+    pub(crate) config: Config,
+}
+
+/// The numbers of a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) limits: Limits,
+    pub(crate) reactors: usize,
+    pub(crate) workers: usize,
+    pub(crate) worker_queue: usize,
+    pub(crate) max_connections: usize,
+    pub(crate) max_handshakes: usize,
+    pub(crate) grace: Duration,
+    pub(crate) unix_mode: Option<u32>,
+    pub(crate) backlog: u32,
+}
+
+impl ServerBuilder {
+    pub(crate) fn new() -> Self {
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        let config = Config {
+            limits: Limits::default(),
+            reactors: cores,
+            workers: cores,
+            worker_queue: 1_024,
+            max_connections: 10_000,
+            max_handshakes: 256,
+            grace: Duration::from_secs(10),
+            unix_mode: None,
+            backlog: 1_024,
+        };
+        Self {
+            router: Router::default(),
+            addresses: Vec::new(),
+            config,
+        }
+    }
+
+    /// Adds a service: the generated `…Server`. Several services, also two versions of one, share the server.
+    pub fn service<D: Dispatch>(mut self, service: D) -> Self {
+        self.router.add(service);
+        self
+    }
+
+    /// Adds an address to listen on: `tcp://127.0.0.1:7000`, `tcp://[::]:7000`, `unix:///run/app.sock`, `unix-abstract:app`.
+    ///
+    /// Port 0 takes a free one, see [`Server::addresses`]. A malformed address is reported when the server is started.
+    pub fn listen<A>(mut self, address: A) -> Self
+    where
+        A: TryInto<Address>,
+        A::Error: Into<AddressError>,
+    {
+        self.addresses.push(address.try_into().map_err(Into::into));
+        self
+    }
+
+    /// Sets what each connection accepts. Default: [`Limits::default`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Sets the number of threads that run connections and `async` handlers, when the server starts its own ([`ServerBuilder::start`]).
+    /// Default: one per core. Zero counts as one.
+    pub fn reactors(mut self, threads: usize) -> Self {
+        self.config.reactors = threads.max(1);
+        self
+    }
+
+    /// Sets the number of threads that run plain `fn` handlers. Default: one per core. They are started only if a service has such a method. Zero
+    /// refuses every call of one.
+    pub fn workers(mut self, threads: usize) -> Self {
+        self.config.workers = threads;
+        self
+    }
+
+    /// Sets how many calls may wait for a worker; further ones are refused at once. Default: 1,024.
+    pub fn worker_queue(mut self, jobs: usize) -> Self {
+        self.config.worker_queue = jobs;
+        self
+    }
+
+    /// Sets how many connections may be open at once; further ones wait in the backlog of the listener. Default: 10,000.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.config.max_connections = connections.max(1);
+        self
+    }
+
+    /// Sets how many open connections may have their handshake still before them. At the limit no further ones are accepted until some have greeted or were
+    /// closed by the handshake timeout. Default: 256.
+    pub fn max_handshakes(mut self, connections: usize) -> Self {
+        self.config.max_handshakes = connections.max(1);
+        self
+    }
+
+    /// Sets how long [`Server::shutdown`] waits for calls that were taken. Default: 10 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.config.grace = grace;
+        self
+    }
+
+    /// Sets the permission bits of the socket files of Unix listeners, such as `0o660`. Default: as the process's umask leaves them.
+    pub fn unix_mode(mut self, mode: u32) -> Self {
+        self.config.unix_mode = Some(mode);
+        self
+    }
+
+    /// Sets how many connections the kernel may keep waiting per listener. Default: 1,024.
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.config.backlog = connections;
+        self
+    }
+
+    /// Starts the server on threads of its own: one single-threaded runtime per core, each with its own listener where the kernel can share a
+    /// port. A call is decoded, run and answered on one core, without a hand-over between threads.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running then.
+    pub fn start(self) -> Result<Server, StartError> {
+        server::start_threads(self.check()?)
+    }
+
+    /// Starts the server inside the tokio runtime of the caller, as tasks. The runtime needs its I/O and time drivers.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running then.
+    pub fn start_here(self) -> Result<Server, StartError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        server::start_on(&[runtime], self.check()?)
+    }
+
+    fn check(mut self) -> Result<Checked, StartError> {
+        self.config.limits.check()?;
+        self.router.build()?;
+        let addresses = self.addresses.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if addresses.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        Ok(Checked {
+            router: Arc::new(self.router),
+            addresses,
+            config: self.config,
+        })
+    }
+}
+
+/// What a server is made of, once everything about it is known to be right.
+pub(crate) struct Checked {
+    pub(crate) router: Arc<Router>,
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) config: Config,
+}
+
+impl std::fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("services", &self.router.service_count())
+            .field("addresses", &self.addresses)
+            .field("config", &self.config)
+            .finish()
+    }
+}
