@@ -1,0 +1,101 @@
+//! The macros `#[service]` and `#[message]`: a trait becomes a client and a dispatcher, a type becomes a message.
+//!
+//! Both take the same way: *parse* the item into a model that keeps the user's syntax nodes, *check* every rule of the language and report all
+//! that is broken at once, then *expand* the model, which cannot fail. A broken item is expanded to a stand-in, so that the user sees what is
+//! wrong with it and not what follows from that.
+//!
+//! Users find both in `rpc-core`. Generated code names `::rpc_core::__private`, `::core` and `::std`, and nothing else.
+
+#![forbid(unsafe_code)]
+
+mod derive_list;
+mod errors;
+mod message;
+mod service;
+mod text;
+mod wire_types;
+
+use proc_macro::TokenStream;
+
+/// Makes a struct or enum a message: an argument, a reply, an error, or a part of these.
+///
+/// ```
+/// use rpc_core::message;
+///
+/// #[message]
+/// #[derive(Clone, Debug, PartialEq)]
+/// pub struct Profile {
+///     pub name: String,
+///     pub tags: Vec<String>,
+///     pub score: f64,
+/// }
+///
+/// #[message(max_depth = 32)]
+/// pub struct Tree {
+///     pub label: String,
+///     pub children: Vec<Tree>,
+/// }
+/// ```
+///
+/// The archived form, `ArchivedProfile`, has the same fields in archived form, and those of the traits `Debug`, `PartialEq` and `Eq` that are
+/// derived *below* the macro. A type that implements one of them by hand does so for its archived form, too, if a message that contains it derives
+/// the trait.
+///
+/// A type that contains itself states how deep out-of-line values (`String`, `Vec`, `Box`, …) may be nested in it, 1 to 64: a deeper value is
+/// neither sent nor accepted. In a cycle of several types each states it.
+///
+/// Which types a field may have is said at `rpc_core::Wire`. There are no generics, no references and no `usize` on the wire.
+#[proc_macro_attribute]
+pub fn message(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    message::run(arguments.into(), item.into()).into()
+}
+
+/// Makes a trait a service: `Directory` gets `DirectoryClient`, by which it is called, and `DirectoryServer`, by which it is served.
+///
+/// `#[service(name = "Other")]` gives it another name on the wire.
+///
+/// # Methods
+///
+/// An `async fn` runs on the task of its connection, a plain `fn` on the worker pool. Both take `&self`, then if they like `cx: &Context`,
+/// then up to 12 arguments:
+///
+/// | parameter | handler | client takes |
+/// |---|---|---|
+/// | `&str`, `&[u8]` | borrows from the receive buffer | the same |
+/// | `&Archived<T>`, `&[Archived<T>]` | reads in place | `&T`, `&[T]` |
+/// | `T` | owns a copy | `&T`; a scalar by value |
+///
+/// They return nothing, `T`, `&T`, `&str` or `&[T]` borrowed from `self`, or `Arc<T>`; or a `Result` of one of these and an error message.
+/// How a value is handed over is not part of the signature: `T`, `&T` and `Arc<T>` are the same on the wire.
+///
+/// # Attributes of methods
+///
+/// * `#[rpc(idempotent)]`: running it twice does no harm.
+/// * `#[rpc(timeout = "2s")]`: the time a call may take unless the caller says otherwise; `ms`, `s` or `m`.
+///
+/// # Examples
+///
+/// ```
+/// use rpc_core::{message, service};
+///
+/// #[message]
+/// pub struct NotFound;
+///
+/// #[service]
+/// pub trait Directory {
+///     /// The mail address of a person.
+///     #[rpc(idempotent, timeout = "250ms")]
+///     async fn address(&self, name: &str) -> Result<String, NotFound>;
+/// }
+///
+/// # async fn example<C: rpc_core::Caller>(caller: C) -> Result<(), rpc_core::CallError<NotFound>> {
+/// let directory = DirectoryClient::new(caller);
+/// let address = directory.address("ada").await?;
+/// println!("{}", address.as_str());
+/// # Ok(())
+/// # }
+/// ```
+#[proc_macro_attribute]
+pub fn service(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    service::run(arguments.into(), item.into()).into()
+}

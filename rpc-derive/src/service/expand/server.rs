@@ -1,0 +1,194 @@
+//! The server: from an incoming call to the user's method and back to an encoded answer.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::super::model::{Form, Holder, Method, Parameter, Service, Target, Value};
+use super::names::{self, Names};
+
+/// The type, as users see it.
+pub(super) fn declare(service: &Service, names: &Names) -> TokenStream {
+    let Names { server, .. } = names;
+    let vis = &service.original.vis;
+    let doc = format!("Serves a [`{}`]: answers the calls that a server, or a test, hands to it.", service.ident());
+    quote! {
+        #[doc = #doc]
+        #[allow(dead_code)]
+        #vis struct #server<S> {
+            service: ::rpc_core::__private::Arc<S>,
+        }
+    }
+}
+
+/// Its methods and the functions that answer calls.
+pub(super) fn implement(service: &Service, names: &Names) -> TokenStream {
+    let inherent = inherent(service, names);
+    let dispatch = dispatch(service, names);
+    let answers = service.methods.iter().map(|method| answer(service, method, names));
+    quote! {
+        #inherent
+        #dispatch
+        #(#answers)*
+    }
+}
+
+fn inherent(service: &Service, names: &Names) -> TokenStream {
+    let Names { server, .. } = names;
+    let vis = &service.original.vis;
+    let name = server.to_string();
+    quote! {
+        #[allow(dead_code)]
+        impl<S> #server<S> {
+            /// Serves this service.
+            #vis fn new(service: S) -> Self {
+                Self::from_arc(::rpc_core::__private::Arc::new(service))
+            }
+
+            /// Serves a service that is used elsewhere, too.
+            #vis fn from_arc(service: ::rpc_core::__private::Arc<S>) -> Self {
+                Self { service }
+            }
+        }
+
+        #[automatically_derived]
+        impl<S> ::core::clone::Clone for #server<S> {
+            fn clone(&self) -> Self {
+                Self::from_arc(::rpc_core::__private::Arc::clone(&self.service))
+            }
+        }
+
+        #[automatically_derived]
+        impl<S> ::core::fmt::Debug for #server<S> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.debug_struct(#name).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+fn dispatch(service: &Service, names: &Names) -> TokenStream {
+    let Names { server, .. } = names;
+    let contract = service.ident();
+    let arms = service.methods.iter().enumerate().map(|(index, method)| {
+        let answer = names::answer(method);
+        if method.is_async() {
+            quote!(#index => #answer(service, call).await,)
+        } else {
+            quote!(#index => call.on_workers(move |call| #answer(service, call)).await,)
+        }
+    });
+    quote! {
+        #[automatically_derived]
+        impl<S: #contract> ::rpc_core::__private::Dispatch for #server<S> {
+            fn descriptor(&self) -> &'static ::rpc_core::__private::ServiceDescriptor {
+                __descriptor()
+            }
+
+            fn dispatch(
+                &self,
+                mut call: ::rpc_core::__private::IncomingCall,
+            ) -> impl ::core::future::Future<Output = ::rpc_core::__private::Completed>
+            + ::core::marker::Send
+            + use<S> {
+                let service = ::rpc_core::__private::Arc::clone(&self.service);
+                async move {
+                    match call.method {
+                        #(#arms)*
+                        _ => call.take_reply().unknown_method(),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The function that answers one call of one method. It owns the call, and with it the bytes from which the arguments borrow.
+fn answer(service: &Service, method: &Method, names: &Names) -> TokenStream {
+    let answer = names::answer(method);
+    let Names { service: type_parameter, .. } = names;
+    let (contract, ident) = (service.ident(), method.ident());
+    let asyncness = method.is_async().then(|| quote!(async));
+    let awaiting = method.is_async().then(|| quote!(.await));
+    let allow = deprecated(method).then(|| quote!(#[allow(deprecated)]));
+    let wire_arguments = method.wire_arguments();
+    let owned = method.arguments().enumerate().map(|(index, parameter)| own(parameter, index));
+    let context = method.parameters.iter().filter(|parameter| matches!(parameter.form, Form::Context));
+    let context = context.map(|_| quote!(&call.context,));
+    let arguments = method.arguments().enumerate().map(|(index, parameter)| argument(parameter, index));
+    let reply = reply(method);
+    quote! {
+        #allow
+        #asyncness fn #answer<#type_parameter: #contract>(
+            service: ::rpc_core::__private::Arc<#type_parameter>,
+            mut call: ::rpc_core::__private::IncomingCall,
+        ) -> ::rpc_core::__private::Completed {
+            let reply = call.take_reply();
+            let arguments = match call.arguments::<#wire_arguments>() {
+                ::core::result::Result::Ok(arguments) => arguments,
+                ::core::result::Result::Err(error) => return reply.invalid(error),
+            };
+            #(#owned)*
+            let returned =
+                <#type_parameter as #contract>::#ident(&*service, #(#context)* #(#arguments),*) #awaiting;
+            #reply
+        }
+    }
+}
+
+/// Deserialises an argument that the handler takes by value.
+fn own(parameter: &Parameter, index: usize) -> TokenStream {
+    let Form::Owned(ty) = &parameter.form else { return TokenStream::new() };
+    let local = names::owned(index);
+    let index = syn::Index::from(index);
+    quote! {
+        let #local = match call.owned::<#ty>(&arguments.#index) {
+            ::core::result::Result::Ok(value) => value,
+            ::core::result::Result::Err(error) => return reply.invalid(error),
+        };
+    }
+}
+
+/// An argument as the handler takes it.
+fn argument(parameter: &Parameter, index: usize) -> TokenStream {
+    let local = names::owned(index);
+    let index = syn::Index::from(index);
+    match &parameter.form {
+        Form::Str => quote!(arguments.#index.as_str()),
+        Form::Bytes | Form::SliceInPlace(_) => quote!(arguments.#index.as_slice()),
+        Form::InPlace(_) => quote!(&arguments.#index),
+        Form::Owned(_) => quote!(#local),
+        Form::Context | Form::OtherReference => TokenStream::new(),
+    }
+}
+
+/// Encodes what the handler returned.
+fn reply(method: &Method) -> TokenStream {
+    let value = borrowed(&method.output.value);
+    if method.output.error.is_none() {
+        return quote!(reply.value(&#value));
+    }
+    quote! {
+        match returned {
+            ::core::result::Result::Ok(returned) => reply.value(&#value),
+            ::core::result::Result::Err(error) => reply.error(&::rpc_core::__private::ByRef(&error)),
+        }
+    }
+}
+
+/// The variable `returned`, lent to the encoder.
+fn borrowed(value: &Value) -> TokenStream {
+    let reference = match value.holder {
+        Holder::Owned => quote!(&returned),
+        Holder::Borrowed | Holder::BorrowedMut => quote!(returned),
+        Holder::Shared => quote!(&*returned),
+    };
+    match &value.target {
+        Target::Str => quote!(::rpc_core::__private::ByStr(#reference)),
+        Target::Slice(_) => quote!(::rpc_core::__private::BySlice(#reference)),
+        Target::Type(_) => quote!(::rpc_core::__private::ByRef(#reference)),
+    }
+}
+
+fn deprecated(method: &Method) -> bool {
+    method.original.attrs.iter().any(|attribute| attribute.path().is_ident("deprecated"))
+}
