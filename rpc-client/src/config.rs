@@ -1,0 +1,85 @@
+//! Configuration: what a channel is told before it connects.
+
+use std::time::Duration;
+
+use rpc_core::Limits;
+use rpc_net::{Address, AddressError};
+
+use crate::channel::Channel;
+use crate::error::ConnectError;
+
+/// Settings of a channel that is about to be connected. Made by [`Channel::builder`].
+#[derive(Clone, Debug)]
+pub struct ChannelBuilder {
+    settings: Settings,
+}
+
+/// Settings of a channel. See [`ChannelBuilder`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) call_timeout: Option<Duration>,
+}
+
+impl ChannelBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            settings: Settings::default(),
+        }
+    }
+
+    /// Sets what this side accepts: the longest reply, calls in flight, and with `handshake_timeout` how long the server may take to greet.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
+    /// Sets how long dialling may take, the look-up of a host name included. Default 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a call may take that says nothing itself: no timeout, no deadline, and none in its declaration. Default `None`: as long as
+    /// the server likes.
+    pub fn call_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.settings.call_timeout = timeout;
+        self
+    }
+
+    /// Connects, and waits until the server has greeted.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]. There is one attempt: whoever starts before the server does has to repeat it.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future closes the socket.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O and time enabled.
+    pub async fn connect<A>(self, address: A) -> Result<Channel, ConnectError>
+    where
+        A: TryInto<Address>,
+        A::Error: Into<AddressError>,
+    {
+        let address = address
+            .try_into()
+            .map_err(|error| ConnectError::Address(error.into()))?;
+        self.settings.limits.check().map_err(ConnectError::Limits)?;
+        Channel::open(address, self.settings).await
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: None,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Driver: the task of one connection, which moves bytes between its socket and its state.
+//!
+//! A turn reads what is there and completes calls, arms the timer, and writes what is queued. Callers wake the driver when they have queued
+//! something; the socket and the timer do as well.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use tokio::time::{Sleep, sleep_until};
+
+use crate::connection::{Shared, wake_all};
+use crate::error::Lost;
+use crate::waiting::earlier;
+
+/// The driver of a connection. As a future, it runs until the connection has ended. Dropping it ends the connection.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    /// Made when there is the first deadline, then reset.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Whether callers were given the chance to queue more before the next write.
+    yielded: bool,
+    /// Who is to be woken at the end of a step. Empty between steps; its memory is reused.
+    woken: Vec<Waker>,
+}
+
+/// What a turn leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Nothing to do until somebody wakes the driver.
+    Wait,
+    /// The connection has ended in good order.
+    Finished,
+}
+
+/// Reads of one turn: bounds what one connection does while others wait.
+const READS_PER_TURN: u32 = 8;
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            timer: None,
+            yielded: false,
+            woken: Vec::new(),
+        }
+    }
+
+    /// Drives until the server has greeted.
+    pub(crate) fn poll_greeted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        match self.turn(cx) {
+            Err(lost) => Poll::Ready(Err(lost)),
+            // The server has greeted and said goodbye in one breath.
+            Ok(Turn::Finished) => Poll::Ready(Err(self.shared.lock().farewell())),
+            Ok(Turn::Wait) if self.shared.lock().greeted => Poll::Ready(Ok(())),
+            Ok(Turn::Wait) => Poll::Pending,
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, Lost> {
+        self.shared.lock().attach_driver(cx.waker());
+        let paused = self.read(cx)?;
+        self.expire(cx)?;
+        self.write(cx)?;
+        let state = self.shared.lock();
+        if state.is_finished() {
+            return Ok(Turn::Finished);
+        }
+        // Nobody else would wake a driver that did not ask for more bytes.
+        if paused && state.connection.wants_read() {
+            cx.waker().wake_by_ref();
+        }
+        Ok(Turn::Wait)
+    }
+
+    /// Reads until nothing is left, or enough for one turn, and completes calls. Whether it stopped without waiting for more.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
+        for _ in 0..READS_PER_TURN {
+            let mut state = self.shared.lock();
+            if !state.connection.wants_read() {
+                return Ok(true);
+            }
+            match state.poll_read(cx) {
+                Poll::Ready(Ok(0)) => state.connection.handle_eof(),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Err(Lost::Socket(error)),
+                Poll::Pending => return Ok(false),
+            }
+            let result = state.handle_events(&mut self.woken);
+            drop(state);
+            wake_all(&mut self.woken);
+            result?;
+        }
+        Ok(true)
+    }
+
+    /// Ends what is due and sees to it that the timer rings for what is due next, or before.
+    fn expire(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
+        let Self {
+            shared, timer, woken, ..
+        } = self;
+        loop {
+            let mut state = shared.lock();
+            let Some(next) = earlier(state.armed, state.deadline()) else {
+                return Ok(());
+            };
+            // Deadlines that have gone are not worth a reset: the timer rings too early, then.
+            let moved = state.armed.replace(next) != Some(next);
+            if !poll_timer(timer, next, moved, cx) {
+                return Ok(());
+            }
+            state.armed = None;
+            state.handle_timeout(woken);
+            let result = state.handle_events(woken);
+            drop(state);
+            wake_all(woken);
+            result?;
+        }
+    }
+
+    /// Writes what is queued.
+    ///
+    /// With more than one call in flight, the first turn only asks for another one: callers that are ready to run queue their calls in
+    /// between, and one write carries all. A call that is alone would pay for that with its latency, so it does not wait.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
+        let mut state = self.shared.lock();
+        if state.connection.waiting() > 1 && !state.connection.send_queue().is_empty() && !self.yielded {
+            self.yielded = true;
+            cx.waker().wake_by_ref();
+            return Ok(());
+        }
+        let written = state.poll_write(cx);
+        drop(state);
+        match written {
+            Poll::Ready(Ok(())) => {
+                self.yielded = false;
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(self.last_words(error, cx)),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Finds out why the socket cannot be written to: a server that closes a connection often says why first, and answers to earlier calls may
+    /// have arrived as well.
+    fn last_words(&mut self, error: io::Error, cx: &mut Context<'_>) -> Lost {
+        match self.read(cx) {
+            Err(Lost::Connection(cause)) => Lost::Connection(cause),
+            Err(Lost::PeerFinished | Lost::Runtime | Lost::Socket(_)) | Ok(_) => Lost::Socket(error),
+        }
+    }
+
+    fn end(&mut self, lost: &Lost) {
+        self.shared.end(lost, &mut self.woken);
+        wake_all(&mut self.woken);
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        match this.turn(cx) {
+            Ok(Turn::Wait) => Poll::Pending,
+            Ok(Turn::Finished) => {
+                let farewell = this.shared.lock().farewell();
+                this.end(&farewell);
+                Poll::Ready(())
+            }
+            Err(lost) => {
+                this.end(&lost);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// A driver that has not come to its end was dropped with its runtime, or before the handshake was complete. Nobody would ever complete
+    /// the calls that wait.
+    fn drop(&mut self) {
+        self.end(&Lost::Runtime);
+    }
+}
+
+/// Whether the timer rings, after it was set to `at` if it had to be moved.
+fn poll_timer(timer: &mut Option<Pin<Box<Sleep>>>, at: Instant, moved: bool, cx: &mut Context<'_>) -> bool {
+    let timer = match timer {
+        Some(timer) => {
+            if moved {
+                timer.as_mut().reset(at.into());
+            }
+            timer
+        }
+        None => timer.insert(Box::pin(sleep_until(at.into()))),
+    };
+    timer.as_mut().poll(cx).is_ready()
+}

@@ -1,0 +1,193 @@
+//! Services in the same process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rpc_client::in_process;
+use rpc_core::{CallError, Context, FailureKind, PeerAddress, service};
+
+use crate::{Odd, Probe, ProbeClient, ProbeServer, started, within};
+
+#[derive(Default)]
+struct Here {
+    /// Set when the future of `hang` is dropped.
+    dropped: Arc<AtomicBool>,
+}
+
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Probe for Here {
+    async fn next(&self, number: u64) -> u64 {
+        number + 1
+    }
+
+    async fn even(&self, number: u64) -> Result<u64, Odd> {
+        if number.is_multiple_of(2) {
+            Ok(number)
+        } else {
+            Err(Odd { number })
+        }
+    }
+
+    async fn swallow(&self, bytes: &[u8]) -> u64 {
+        bytes.iter().map(|byte| u64::from(*byte)).sum()
+    }
+
+    async fn fill(&self, len: u64) -> Vec<u8> {
+        (0..len).map(|index| index.to_le_bytes()[0]).collect()
+    }
+
+    async fn hang(&self) -> u64 {
+        let _guard = SetOnDrop(Arc::clone(&self.dropped));
+        std::future::pending().await
+    }
+
+    async fn explode(&self) -> u64 {
+        panic!("handler of a test")
+    }
+
+    fn work(&self, number: u64) -> u64 {
+        number + 1
+    }
+
+    fn explode_at_work(&self) -> u64 {
+        panic!("handler of a test")
+    }
+}
+
+fn client() -> ProbeClient<rpc_client::InProcess<ProbeServer<Here>>> {
+    ProbeClient::new(in_process(ProbeServer::new(Here::default())))
+}
+
+fn failure(error: &CallError) -> (FailureKind, bool) {
+    (error.failure().unwrap().kind(), error.may_have_run())
+}
+
+#[tokio::test]
+async fn a_value_comes_back() {
+    assert_eq!(*client().next(1).await.unwrap(), 2);
+    assert_eq!(client().next(1).owned().await.unwrap(), 2);
+    assert_eq!(*client().swallow(&[1; 1000]).await.unwrap(), 1000);
+    assert_eq!(client().fill(3).await.unwrap().as_slice(), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn an_error_of_the_method_comes_back_as_such() {
+    assert_eq!(*client().even(4).await.unwrap(), 4);
+    assert_eq!(
+        client().even(3).await.unwrap_err(),
+        CallError::Method(Odd { number: 3 })
+    );
+}
+
+#[tokio::test]
+async fn a_plain_handler_runs_on_the_spot() {
+    assert_eq!(*client().work(1).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failure_of_its_call() {
+    let client = client();
+    for error in [
+        client.explode().await.unwrap_err(),
+        client.explode_at_work().await.unwrap_err(),
+    ] {
+        assert_eq!(failure(&error), (FailureKind::ServerFailed, true));
+        assert!(
+            error
+                .to_string()
+                .ends_with("server failed: handler panicked (the method may have run)"),
+            "{error}"
+        );
+    }
+    assert_eq!(*client.next(1).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_deadline_drops_the_handler() {
+    let here = Here::default();
+    let dropped = Arc::clone(&here.dropped);
+    let client = ProbeClient::new(in_process(ProbeServer::new(here)));
+    let error = within(client.hang().timeout(Duration::from_millis(20)))
+        .await
+        .unwrap_err();
+    assert_eq!(failure(&error), (FailureKind::DeadlineExceeded, true));
+    assert!(dropped.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn a_call_whose_deadline_has_passed_is_not_started() {
+    let error = client().explode().deadline(Instant::now()).await.unwrap_err();
+    assert_eq!(failure(&error), (FailureKind::DeadlineExceeded, false));
+}
+
+#[tokio::test]
+async fn dropping_a_call_drops_the_handler() {
+    let here = Here::default();
+    let dropped = Arc::clone(&here.dropped);
+    let client = ProbeClient::new(in_process(ProbeServer::new(here)));
+    let call = started(client.hang()).await;
+    assert!(!dropped.load(Ordering::Relaxed));
+    drop(call);
+    assert!(dropped.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn arguments_are_limited_as_on_a_connection() {
+    let error = client().swallow(&vec![0; 4 << 20]).await.unwrap_err();
+    assert_eq!(failure(&error), (FailureKind::LocalLimit, false));
+}
+
+/// A service that tells who called.
+#[service]
+trait Door {
+    async fn is_in_process(&self, cx: &Context) -> bool;
+}
+
+struct Doorman;
+
+impl Door for Doorman {
+    async fn is_in_process(&self, cx: &Context) -> bool {
+        cx.peer().address == PeerAddress::InProcess && cx.peer().credentials.is_none()
+    }
+}
+
+#[tokio::test]
+async fn a_handler_knows_that_its_caller_is_in_the_process() {
+    let client = DoorClient::new(in_process(DoorServer::new(Doorman)));
+    assert!(*client.is_in_process().await.unwrap());
+}
+
+mod elsewhere {
+    use rpc_core::service;
+
+    /// The same service, of another build.
+    #[service(name = "Probe")]
+    pub(super) trait NewProbe {
+        async fn next(&self, number: u32) -> u64;
+        async fn added(&self) -> u64;
+    }
+}
+
+#[tokio::test]
+async fn another_build_of_the_service_is_told_apart() {
+    let caller = in_process(ProbeServer::new(Here::default()));
+    let newer = elsewhere::NewProbeClient::new(caller);
+    let error = newer.next(1).await.unwrap_err();
+    assert_eq!(failure(&error), (FailureKind::SchemaMismatch, false));
+    assert!(
+        error.to_string().contains("Probe.next(number: u64) -> u64"),
+        "{error}"
+    );
+    assert_eq!(
+        failure(&newer.added().await.unwrap_err()),
+        (FailureKind::UnknownMethod, false)
+    );
+}
