@@ -26,17 +26,22 @@ impl Errors {
     /// All errors as tokens that make the compiler report them, if there are any.
     pub(crate) fn finish(mut self) -> Result<(), TokenStream> {
         self.asked = true;
-        let all = std::mem::take(&mut self.list).into_iter().reduce(|mut all, error| {
-            all.combine(error);
-            all
-        });
+        let all = std::mem::take(&mut self.list)
+            .into_iter()
+            .reduce(|mut all, error| {
+                all.combine(error);
+                all
+            });
         all.map_or(Ok(()), |all| Err(all.into_compile_error()))
     }
 }
 
 impl Drop for Errors {
     fn drop(&mut self) {
-        assert!(self.asked || std::thread::panicking(), "errors were collected, and never reported");
+        assert!(
+            self.asked || std::thread::panicking(),
+            "errors were collected, and never reported"
+        );
     }
 }
 

@@ -7,6 +7,10 @@
 //! Users find both in `rpc-core`. Generated code names `::rpc_core::__private`, `::core` and `::std`, and nothing else.
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enums of syn grow with the language, and a rule is about one or two of their variants"
+)]
 
 mod derive_list;
 mod errors;
@@ -44,7 +48,19 @@ use proc_macro::TokenStream;
 /// A type that contains itself states how deep out-of-line values (`String`, `Vec`, `Box`, …) may be nested in it, 1 to 64: a deeper value is
 /// neither sent nor accepted. In a cycle of several types each states it.
 ///
-/// Which types a field may have is said at `rpc_core::Wire`. There are no generics, no references and no `usize` on the wire.
+/// Which types a field may have is said at `rpc_core::Wire`. There are no generics, no references and no `usize` on the wire. What takes no room
+/// cannot be the element of a list: its number alone could ask for any amount of memory.
+///
+/// ```compile_fail,E0080
+/// # use rpc_core::message;
+/// #[message]
+/// struct Nothing;
+///
+/// #[message]
+/// struct Counted {
+///     nothings: Vec<Nothing>, // write `u32`
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn message(arguments: TokenStream, item: TokenStream) -> TokenStream {
     message::run(arguments.into(), item.into()).into()

@@ -96,7 +96,9 @@ pub(crate) fn is_named(ty: &Type, name: &str) -> bool {
 /// The type arguments of `…::Name<A, B>`, if it is written like that.
 pub(crate) fn type_arguments(ty: &Type, name: &str) -> Option<Vec<Type>> {
     let last = last_segment(ty).filter(|last| last.ident == name)?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
     let types = arguments.args.iter().map(|argument| match argument {
         GenericArgument::Type(ty) => Some(ty.clone()),
         _ => None,
@@ -107,7 +109,9 @@ pub(crate) fn type_arguments(ty: &Type, name: &str) -> Option<Vec<Type>> {
 /// The first type argument of `…::Name<A, B>`.
 pub(crate) fn first_type_argument<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
     let last = last_segment(ty).filter(|last| last.ident == name)?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
     arguments.args.iter().find_map(|argument| match argument {
         GenericArgument::Type(ty) => Some(ty),
         _ => None,

@@ -4,7 +4,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Data, GenericParam, Ident, Path};
 
 use super::model::Message;
-use crate::derive_list::derives;
+use crate::derive_list::{derives, is_rkyv};
 use crate::errors::Errors;
 use crate::{text, wire_types};
 
@@ -31,19 +31,23 @@ fn message_generics(message: &Message, errors: &mut Errors) {
         };
         errors.at(parameter, text);
     }
-    if let Some(clause) = generics.where_clause.as_ref().filter(|_| generics.params.is_empty()) {
+    if let Some(clause) = generics
+        .where_clause
+        .as_ref()
+        .filter(|_| generics.params.is_empty())
+    {
         errors.at(clause, text::MESSAGE_WHERE);
     }
 }
 
 fn message_union(message: &Message, errors: &mut Errors) {
-    if let Data::Union(data) = &message.original.data {
+    if let Data::Union(data) = &message.data {
         errors.at(data.union_token, text::MESSAGE_UNION);
     }
 }
 
 fn message_variants(message: &Message, errors: &mut Errors) {
-    if matches!(&message.original.data, Data::Enum(data) if data.variants.is_empty()) {
+    if matches!(&message.data, Data::Enum(data) if data.variants.is_empty()) {
         errors.at(&message.original.ident, text::MESSAGE_NO_VARIANTS);
     }
     // The tag is one byte.
@@ -53,7 +57,10 @@ fn message_variants(message: &Message, errors: &mut Errors) {
 }
 
 fn message_discriminant(message: &Message, errors: &mut Errors) {
-    for (_, value) in message.variants().filter_map(|variant| variant.discriminant.as_ref()) {
+    for (_, value) in message
+        .variants()
+        .filter_map(|variant| variant.discriminant.as_ref())
+    {
         errors.at(value, text::MESSAGE_DISCRIMINANT);
     }
 }
@@ -62,14 +69,21 @@ fn message_rkyv_attribute(message: &Message, errors: &mut Errors) {
     for attribute in all_attributes(message).filter(|attribute| attribute.path().is_ident("rkyv")) {
         errors.at(attribute, text::MESSAGE_RKYV);
     }
-    let first_is_rkyv = |path: &Path| path.segments.len() > 1 && path.segments.iter().any(|part| part.ident == "rkyv");
-    for path in derives(&message.original.attrs).iter().filter(|path| first_is_rkyv(path)) {
+    for path in derives(&message.original.attrs)
+        .iter()
+        .filter(|path| is_rkyv(path))
+    {
         errors.at(path, text::MESSAGE_RKYV_DERIVE);
     }
 }
 
 fn message_repr(message: &Message, errors: &mut Errors) {
-    for attribute in message.original.attrs.iter().filter(|attribute| attribute.path().is_ident("repr")) {
+    for attribute in message
+        .original
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("repr"))
+    {
         errors.at(attribute, text::MESSAGE_REPR);
     }
 }
@@ -92,7 +106,10 @@ fn message_recursion(message: &Message, errors: &mut Errors) {
     if message.max_depth.is_some() {
         return;
     }
-    let mut mentions = Mentions { name: &message.original.ident, first: None };
+    let mut mentions = Mentions {
+        name: &message.original.ident,
+        first: None,
+    };
     for field in message.fields() {
         mentions.visit_type(&field.ty);
     }

@@ -1,9 +1,12 @@
 //! `#[message]`: parse, check, expand.
 
+mod archived;
 mod check;
 mod expand;
 mod fallback;
+mod mirror;
 mod model;
+mod wire;
 
 use proc_macro2::TokenStream;
 use quote::quote;

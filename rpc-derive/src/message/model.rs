@@ -1,10 +1,11 @@
 //! Message: what `#[message]` knows of a type.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 use syn::parse::Parser as _;
 use syn::spanned::Spanned as _;
-use syn::{Data, DeriveInput, Field, Fields, Ident, Item, LitInt, Path, Variant};
+use syn::{Data, DeriveInput, Field, Fields, Ident, Item, LitInt, Path, Token, Variant};
 
 use crate::derive_list::derives;
 use crate::errors::Errors;
@@ -14,6 +15,8 @@ use crate::text;
 pub(crate) struct Message {
     /// The item as the user wrote it.
     pub(crate) original: DeriveInput,
+    /// Its fields or variants, with `Self` spelled out: elsewhere it would mean another type.
+    pub(crate) data: Data,
     /// Its name in signatures.
     pub(crate) name: String,
     /// The stated depth, if it is recursive.
@@ -36,7 +39,7 @@ const MIRRORED: [&str; 3] = ["Debug", "PartialEq", "Eq"];
 impl Message {
     /// All fields, of all variants.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &Field> {
-        let (of_struct, of_variants) = match &self.original.data {
+        let (of_struct, of_variants) = match &self.data {
             Data::Struct(data) => (Some(&data.fields), None),
             Data::Enum(data) => (None, Some(&data.variants)),
             Data::Union(_) => (None, None),
@@ -47,12 +50,16 @@ impl Message {
 
     /// All variants; none for a struct.
     pub(crate) fn variants(&self) -> impl Iterator<Item = &Variant> {
-        match &self.original.data {
+        match &self.data {
             Data::Enum(data) => Some(data.variants.iter()),
             Data::Struct(_) | Data::Union(_) => None,
         }
         .into_iter()
         .flatten()
+    }
+
+    pub(crate) fn is_enum(&self) -> bool {
+        matches!(self.data, Data::Enum(_))
     }
 
     /// The depth that the macro may rely on, once it was checked.
@@ -64,7 +71,7 @@ impl Message {
 /// Reads an item and the macro's arguments. `None` with an error if it is neither struct, enum nor union.
 pub(crate) fn parse(arguments: TokenStream, item: TokenStream, errors: &mut Errors) -> Option<Message> {
     let max_depth = parse_arguments(arguments, errors);
-    let original = match syn::parse2::<Item>(item.clone()) {
+    let original = match syn::parse2::<Item>(item) {
         Ok(Item::Struct(item)) => DeriveInput::from(item),
         Ok(Item::Enum(item)) => DeriveInput::from(item),
         Ok(Item::Union(item)) => DeriveInput::from(item),
@@ -79,10 +86,59 @@ pub(crate) fn parse(arguments: TokenStream, item: TokenStream, errors: &mut Erro
     };
     let mirrored = derives(&original.attrs)
         .into_iter()
-        .filter(|path| path.segments.last().is_some_and(|last| MIRRORED.iter().any(|name| last.ident == name)))
+        .filter(|path| {
+            path.segments
+                .last()
+                .is_some_and(|last| MIRRORED.iter().any(|name| last.ident == name))
+        })
         .collect();
     let name = unraw(&original.ident);
-    Some(Message { original, name, max_depth, mirrored })
+    let data = spell_out_self(&original);
+    Some(Message {
+        original,
+        data,
+        name,
+        max_depth,
+        mirrored,
+    })
+}
+
+fn spell_out_self(original: &DeriveInput) -> Data {
+    let mut data = original.data.clone();
+    let spell_out = |field: &mut Field| {
+        let ty = replace_self(field.ty.to_token_stream(), &original.ident);
+        // What was a type with `Self` is one with another name.
+        if let Ok(ty) = syn::parse2(ty) {
+            field.ty = ty;
+        }
+    };
+    match &mut data {
+        Data::Struct(data) => data.fields.iter_mut().for_each(spell_out),
+        Data::Enum(data) => data
+            .variants
+            .iter_mut()
+            .flat_map(|variant| &mut variant.fields)
+            .for_each(spell_out),
+        Data::Union(_) => {}
+    }
+    data
+}
+
+fn replace_self(tokens: TokenStream, name: &Ident) -> TokenStream {
+    let replace = |token| match token {
+        TokenTree::Ident(ident) if ident == "Self" => {
+            let mut name = name.clone();
+            name.set_span(ident.span());
+            TokenTree::Ident(name)
+        }
+        TokenTree::Group(group) => {
+            let mut replaced = Group::new(group.delimiter(), replace_self(group.stream(), name));
+            replaced.set_span(group.span());
+            TokenTree::Group(replaced)
+        }
+        token @ (TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_)) => token,
+    };
+    tokens.into_iter().map(replace).collect()
 }
 
 fn parse_arguments(arguments: TokenStream, errors: &mut Errors) -> Option<MaxDepth> {
@@ -91,8 +147,13 @@ fn parse_arguments(arguments: TokenStream, errors: &mut Errors) -> Option<MaxDep
         if !meta.path.is_ident("max_depth") {
             return Err(syn::Error::new(meta.path.span(), text::MESSAGE_ARGUMENT));
         }
-        let original: LitInt =
-            meta.value()?.parse().map_err(|error| syn::Error::new(error.span(), text::MAX_DEPTH_RANGE))?;
+        if !meta.input.peek(Token![=]) {
+            return Err(syn::Error::new(meta.path.span(), text::MAX_DEPTH_RANGE));
+        }
+        let original: LitInt = meta
+            .value()?
+            .parse()
+            .map_err(|error| syn::Error::new(error.span(), text::MAX_DEPTH_RANGE))?;
         let value = original.base10_parse().ok();
         max_depth = Some(MaxDepth { original, value });
         Ok(())

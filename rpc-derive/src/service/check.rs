@@ -41,9 +41,13 @@ pub(crate) fn check(service: &Service, errors: &mut Errors) {
 }
 
 fn service_name(service: &Service, errors: &mut Errors) {
-    let Some(stated) = &service.stated_name else { return };
+    let Some(stated) = &service.stated_name else {
+        return;
+    };
     let mut bytes = service.name.bytes();
-    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     if !first || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         errors.at(stated, text::SERVICE_NAME);
     }
@@ -54,7 +58,11 @@ fn service_generics(service: &Service, errors: &mut Errors) {
     for parameter in &generics.params {
         errors.at(parameter, text::SERVICE_GENERICS);
     }
-    if let Some(clause) = generics.where_clause.as_ref().filter(|_| generics.params.is_empty()) {
+    if let Some(clause) = generics
+        .where_clause
+        .as_ref()
+        .filter(|_| generics.params.is_empty())
+    {
         errors.at(clause, text::SERVICE_WHERE);
     }
 }
@@ -98,7 +106,12 @@ fn method_reserved_name(method: &Method, errors: &mut Errors) {
 }
 
 fn method_cfg(method: &Method, errors: &mut Errors) {
-    for attribute in method.original.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")) {
+    for attribute in method
+        .original
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("cfg"))
+    {
         errors.at(attribute, text::METHOD_CFG);
     }
 }
@@ -112,7 +125,11 @@ fn method_generics(method: &Method, errors: &mut Errors) {
         };
         errors.at(parameter, text);
     }
-    if let Some(clause) = generics.where_clause.as_ref().filter(|_| generics.params.is_empty()) {
+    if let Some(clause) = generics
+        .where_clause
+        .as_ref()
+        .filter(|_| generics.params.is_empty())
+    {
         errors.at(clause, text::METHOD_WHERE);
     }
 }
@@ -121,11 +138,25 @@ fn method_generics(method: &Method, errors: &mut Errors) {
 fn method_lifetime(method: &Method, errors: &mut Errors) {
     let signature = &method.original.sig;
     let introduced = signature.generics.lifetimes().any(|_| true);
-    let receiver = signature.receiver().and_then(|receiver| receiver.reference.as_ref()?.1.as_ref());
-    let parameters = method.parameters.iter().filter_map(|parameter| reference_lifetime(&parameter.original.ty));
-    let output = method.output.references().filter_map(|reference| reference.lifetime.as_ref());
+    let receiver = signature
+        .receiver()
+        .and_then(|receiver| receiver.reference.as_ref()?.1.as_ref());
+    let parameters = method
+        .parameters
+        .iter()
+        .filter_map(|parameter| reference_lifetime(&parameter.original.ty));
+    let output = method
+        .output
+        .references()
+        .filter_map(|reference| reference.lifetime.as_ref());
     let named = |lifetime: &&Lifetime| lifetime.ident != "_";
-    for lifetime in receiver.into_iter().chain(parameters).chain(output).filter(named).filter(|_| !introduced) {
+    for lifetime in receiver
+        .into_iter()
+        .chain(parameters)
+        .chain(output)
+        .filter(named)
+        .filter(|_| !introduced)
+    {
         errors.at(lifetime, text::METHOD_LIFETIME);
     }
 }
@@ -138,7 +169,13 @@ fn reference_lifetime(ty: &Type) -> Option<&Lifetime> {
 }
 
 fn method_qualifiers(method: &Method, errors: &mut Errors) {
-    let Signature { constness, unsafety, abi, variadic, .. } = &method.original.sig;
+    let Signature {
+        constness,
+        unsafety,
+        abi,
+        variadic,
+        ..
+    } = &method.original.sig;
     if let Some(token) = constness {
         errors.at(token, text::METHOD_CONST);
     }
@@ -161,20 +198,33 @@ fn method_body(method: &Method, errors: &mut Errors) {
 
 fn method_receiver(method: &Method, errors: &mut Errors) {
     match method.original.sig.inputs.first() {
-        Some(FnArg::Receiver(Receiver { reference: Some(_), mutability: None, colon_token: None, .. })) => {}
+        Some(FnArg::Receiver(Receiver {
+            reference: Some(_),
+            mutability: None,
+            colon_token: None,
+            ..
+        })) => {}
         Some(FnArg::Receiver(receiver)) => errors.at(receiver, text::METHOD_RECEIVER),
         Some(FnArg::Typed(_)) | None => errors.at(method.ident(), text::METHOD_NO_RECEIVER),
     }
 }
 
 fn parameter_name(method: &Method, errors: &mut Errors) {
-    for parameter in method.parameters.iter().filter(|parameter| parameter.ident.is_none()) {
+    for parameter in method
+        .parameters
+        .iter()
+        .filter(|parameter| parameter.ident.is_none())
+    {
         errors.at(&parameter.original.pat, text::PARAMETER_PATTERN);
     }
 }
 
 fn parameter_attribute(method: &Method, errors: &mut Errors) {
-    for attribute in method.parameters.iter().flat_map(|parameter| &parameter.original.attrs) {
+    for attribute in method
+        .parameters
+        .iter()
+        .flat_map(|parameter| &parameter.original.attrs)
+    {
         errors.at(attribute, text::PARAMETER_ATTRIBUTE);
     }
 }
@@ -185,7 +235,13 @@ fn context_place(method: &Method, errors: &mut Errors) {
         match &parameter.form {
             Form::Context if index > 0 => errors.at(ty, text::CONTEXT_PLACE),
             Form::Owned(owned) if is_named(owned, "Context") => errors.at(ty, text::CONTEXT_OWNED),
-            _ => {}
+            Form::Context
+            | Form::Str
+            | Form::Bytes
+            | Form::InPlace(_)
+            | Form::SliceInPlace(_)
+            | Form::Owned(_)
+            | Form::OtherReference => {}
         }
     }
 }

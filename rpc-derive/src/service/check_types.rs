@@ -2,7 +2,7 @@
 
 use syn::{Type, TypeReference};
 
-use super::model::{Form, Holder, Method, Output, Parameter, Target};
+use super::model::{Form, Holder, Method, Output, Parameter};
 use crate::errors::Errors;
 use crate::wire_types::{bare, type_arguments};
 use crate::{text, wire_types};
@@ -19,7 +19,8 @@ pub(crate) fn check(method: &Method, errors: &mut Errors) {
 }
 
 fn parameter_reference(parameter: &Parameter, errors: &mut Errors) {
-    let (Form::OtherReference, Type::Reference(reference)) = (&parameter.form, bare(&parameter.original.ty)) else {
+    let (Form::OtherReference, Type::Reference(reference)) = (&parameter.form, bare(&parameter.original.ty))
+    else {
         return;
     };
     match (reference.mutability, bare(&reference.elem)) {
@@ -55,11 +56,7 @@ fn return_result(output: &Output, errors: &mut Errors) {
 }
 
 fn return_type(output: &Output, errors: &mut Errors) {
-    let value = match &output.value.target {
-        Target::Str => None,
-        Target::Slice(ty) | Target::Type(ty) => Some(ty),
-    };
-    for ty in value.into_iter().chain(&output.error) {
+    for ty in output.user_types() {
         wire_types::check(ty, errors);
     }
 }

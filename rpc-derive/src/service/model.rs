@@ -121,7 +121,21 @@ impl Method {
 
     /// The parameters that are on the wire, in order.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = &Parameter> {
-        self.parameters.iter().filter(|parameter| !matches!(parameter.form, Form::Context))
+        self.parameters
+            .iter()
+            .filter(|parameter| !matches!(parameter.form, Form::Context))
+    }
+
+    /// The types that the user has written for what is on the wire.
+    pub(crate) fn user_types(&self) -> impl Iterator<Item = &Type> {
+        let arguments = self
+            .parameters
+            .iter()
+            .filter_map(|parameter| match &parameter.form {
+                Form::InPlace(ty) | Form::SliceInPlace(ty) | Form::Owned(ty) => Some(ty),
+                Form::Context | Form::Str | Form::Bytes | Form::OtherReference => None,
+            });
+        arguments.chain(self.output.user_types())
     }
 
     /// The tuple of the arguments as owned types.
@@ -145,6 +159,15 @@ impl Parameter {
 }
 
 impl Output {
+    /// The types that the user has written for what is on the wire.
+    pub(crate) fn user_types(&self) -> impl Iterator<Item = &Type> {
+        let value = match &self.value.target {
+            Target::Str => None,
+            Target::Slice(ty) | Target::Type(ty) => Some(ty),
+        };
+        value.into_iter().chain(&self.error)
+    }
+
     /// The owned type of everything that is returned.
     pub(crate) fn wire(&self) -> TokenStream {
         let value = self.value.wire();

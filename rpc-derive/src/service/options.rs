@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Expr, Lit, LitStr, Meta, Token};
-use syn::meta::ParseNestedMeta;
 
 use super::model::Options;
 use crate::errors::Errors;
@@ -49,6 +49,9 @@ fn option(meta: &ParseNestedMeta<'_>, options: &mut Options) -> syn::Result<()> 
         options.idempotent = true;
         Ok(())
     } else if meta.path.is_ident("timeout") {
+        if !meta.input.peek(Token![=]) {
+            return at_key(text::RPC_TIMEOUT);
+        }
         let value: Expr = meta.value()?.parse()?;
         if options.timeout.is_some() {
             return at_key(text::RPC_TWICE);
@@ -105,7 +108,20 @@ mod tests {
 
     #[test]
     fn refuses_timeouts_that_are_none() {
-        for text in ["", "2", "s", "0s", "-1s", "+1s", "1.5s", "2 s", "2h", "1s2ms", "18446744073709551615m", "٣s"] {
+        for text in [
+            "",
+            "2",
+            "s",
+            "0s",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "2 s",
+            "2h",
+            "1s2ms",
+            "18446744073709551615m",
+            "٣s",
+        ] {
             assert_eq!(read(text), None, "{text:?}");
         }
     }

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use syn::ext::IdentExt as _;
 use syn::parse::Parser as _;
 use syn::spanned::Spanned as _;
-use syn::{FnArg, Item, LitStr, Pat, PatType, ReturnType, TraitItem, TraitItemFn, Type, parse_quote};
+use syn::{FnArg, Item, LitStr, Pat, PatType, ReturnType, Token, TraitItem, TraitItemFn, Type, parse_quote};
 
 use super::model::{Form, Holder, Method, Output, Parameter, Service, Target, Value};
 use super::options;
@@ -31,8 +31,15 @@ pub(crate) fn parse(arguments: TokenStream, item: TokenStream, errors: &mut Erro
         _ => None,
     });
     let methods = functions.map(|function| method(function, errors)).collect();
-    let name = stated_name.as_ref().map_or_else(|| original.ident.unraw().to_string(), LitStr::value);
-    Some(Service { original, stated_name, name, methods })
+    let name = stated_name
+        .as_ref()
+        .map_or_else(|| original.ident.unraw().to_string(), LitStr::value);
+    Some(Service {
+        original,
+        stated_name,
+        name,
+        methods,
+    })
 }
 
 fn parse_arguments(arguments: TokenStream, errors: &mut Errors) -> Option<LitStr> {
@@ -41,7 +48,14 @@ fn parse_arguments(arguments: TokenStream, errors: &mut Errors) -> Option<LitStr
         if !meta.path.is_ident("name") {
             return Err(syn::Error::new(meta.path.span(), text::SERVICE_ARGUMENT));
         }
-        name = Some(meta.value()?.parse()?);
+        if !meta.input.peek(Token![=]) {
+            return Err(syn::Error::new(meta.path.span(), text::SERVICE_ARGUMENT));
+        }
+        name = Some(
+            meta.value()?
+                .parse()
+                .map_err(|error| syn::Error::new(error.span(), text::SERVICE_ARGUMENT))?,
+        );
         Ok(())
     });
     if let Err(error) = parser.parse2(arguments) {
@@ -59,7 +73,13 @@ fn method(mut original: TraitItemFn, errors: &mut Errors) -> Method {
     let parameters = parameters.collect();
     let output = output(original.sig.output.clone());
     let name = original.sig.ident.unraw().to_string();
-    Method { original, name, options, parameters, output }
+    Method {
+        original,
+        name,
+        options,
+        parameters,
+        output,
+    }
 }
 
 fn parameter(original: PatType) -> Parameter {
@@ -70,11 +90,17 @@ fn parameter(original: PatType) -> Parameter {
         _ => None,
     };
     let form = form(&original.ty);
-    Parameter { original, ident, form }
+    Parameter {
+        original,
+        ident,
+        form,
+    }
 }
 
 fn form(ty: &Type) -> Form {
-    let Type::Reference(reference) = bare(ty) else { return Form::Owned(bare(ty).clone()) };
+    let Type::Reference(reference) = bare(ty) else {
+        return Form::Owned(bare(ty).clone());
+    };
     if reference.mutability.is_some() {
         return Form::OtherReference;
     }
@@ -101,19 +127,40 @@ fn output(original: ReturnType) -> Output {
         ReturnType::Type(_, ty) => bare(ty).clone(),
     };
     match type_arguments(&ty, "Result").map(<[Type; 2]>::try_from) {
-        Some(Ok([value, error])) => Output { original, value: returned(&value), error: Some(error) },
-        Some(Err(_)) | None => Output { original, value: returned(&ty), error: None },
+        Some(Ok([value, error])) => Output {
+            original,
+            value: returned(&value),
+            error: Some(error),
+        },
+        Some(Err(_)) | None => Output {
+            original,
+            value: returned(&ty),
+            error: None,
+        },
     }
 }
 
 fn returned(ty: &Type) -> Value {
     if let Type::Reference(reference) = bare(ty) {
-        let holder = if reference.mutability.is_some() { Holder::BorrowedMut } else { Holder::Borrowed };
-        return Value { holder, target: target(&reference.elem) };
+        let holder = if reference.mutability.is_some() {
+            Holder::BorrowedMut
+        } else {
+            Holder::Borrowed
+        };
+        return Value {
+            holder,
+            target: target(&reference.elem),
+        };
     }
     match type_arguments(ty, "Arc").map(<[Type; 1]>::try_from) {
-        Some(Ok([ty])) => Value { holder: Holder::Shared, target: target(&ty) },
-        Some(Err(_)) | None => Value { holder: Holder::Owned, target: Target::Type(bare(ty).clone()) },
+        Some(Ok([ty])) => Value {
+            holder: Holder::Shared,
+            target: target(&ty),
+        },
+        Some(Err(_)) | None => Value {
+            holder: Holder::Owned,
+            target: Target::Type(bare(ty).clone()),
+        },
     }
 }
 

@@ -13,12 +13,12 @@ use rpc_core::call::CALL_PRELUDE_LEN;
 use rpc_core::context::CallControl;
 use rpc_core::incoming::{IncomingCall, Job, Outcome, Workers, WorkersFull};
 use rpc_core::{
-    Answer, Archived, ArchiveError, CallFailure, CallOptions, Caller, Code, Context, Dispatch, EncodeError, FrameBuf,
-    MethodDescriptor, Peer, PeerAddress, Wire,
+    Answer, ArchiveError, Archived, CallFailure, CallOptions, Caller, Code, Context, Dispatch, EncodeError,
+    FrameBuf, MethodDescriptor, Peer, PeerAddress, Wire,
 };
 
 /// Runs a future that never has to wait.
-pub fn run<F: Future>(future: F) -> F::Output {
+pub(crate) fn run<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     match future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -27,16 +27,16 @@ pub fn run<F: Future>(future: F) -> F::Output {
 }
 
 /// What `tokio::spawn` asks for.
-pub fn assert_spawnable<T: Send + 'static>(value: T) -> T {
+pub(crate) fn assert_spawnable<T: Send + 'static>(value: T) -> T {
     value
 }
 
 /// Calls a service in this process.
 #[derive(Debug)]
-pub struct InProcess<D>(Arc<D>);
+pub(crate) struct InProcess<D>(Arc<D>);
 
 impl<D> InProcess<D> {
-    pub fn new(dispatch: D) -> Self {
+    pub(crate) fn new(dispatch: D) -> Self {
         Self(Arc::new(dispatch))
     }
 }
@@ -55,8 +55,13 @@ impl<D: Dispatch> Caller for InProcess<D> {
     }
 
     fn start(&self, method: &'static MethodDescriptor, frame: FrameBuf, _: CallOptions) -> Self::Pending {
-        let index = self.0.descriptor().methods.iter().position(|served| served.id == method.id);
-        let arguments = Bytes::copy_from_slice(&frame.body()[CALL_PRELUDE_LEN..]);
+        let index = self
+            .0
+            .descriptor()
+            .methods
+            .iter()
+            .position(|served| served.id == method.id);
+        let arguments = aligned(&frame.body()[CALL_PRELUDE_LEN..]);
         ready(match index {
             Some(index) => answer(&*self.0, index, arguments),
             None => Err(CallFailure::from_peer(Code::UNKNOWN_METHOD, "")),
@@ -65,19 +70,29 @@ impl<D: Dispatch> Caller for InProcess<D> {
 }
 
 /// Dispatches a call with these bytes as its arguments.
-pub fn answer<D: Dispatch>(dispatch: &D, method: usize, arguments: Bytes) -> Result<Answer, CallFailure> {
+pub(crate) fn answer<D: Dispatch>(
+    dispatch: &D,
+    method: usize,
+    arguments: Bytes,
+) -> Result<Answer, CallFailure> {
     let completed = run(assert_spawnable(dispatch.dispatch(incoming(method, arguments))));
     match completed.outcome {
-        Outcome::Reply { error } => Ok(Answer { error, body: Bytes::copy_from_slice(completed.frame.body()) }),
+        Outcome::Reply { error } => Ok(Answer {
+            error,
+            body: aligned(completed.frame.body()),
+        }),
         Outcome::Failure(code, text) => Err(CallFailure::from_peer(code, text)),
     }
 }
 
 fn incoming(method: usize, arguments: Bytes) -> IncomingCall {
-    let peer = Arc::new(Peer { address: PeerAddress::InProcess, credentials: None });
+    let peer = Arc::new(Peer {
+        address: PeerAddress::InProcess,
+        credentials: None,
+    });
     IncomingCall {
         method,
-        arguments: aligned(&arguments),
+        arguments,
         context: Context::new(peer, None, Arc::new(CallControl::default())),
         reply: FrameBuf::new(),
         max_reply: 1 << 20,
@@ -86,7 +101,7 @@ fn incoming(method: usize, arguments: Bytes) -> IncomingCall {
 }
 
 /// Bytes as a receive buffer holds them: at a multiple of 16.
-fn aligned(bytes: &[u8]) -> Bytes {
+pub(crate) fn aligned(bytes: &[u8]) -> Bytes {
     let mut frame = FrameBuf::new();
     frame.extend(bytes);
     Bytes::from_owner(Body(frame))
@@ -112,19 +127,23 @@ impl Workers for OnTheSpot {
 }
 
 /// The archive of a value.
-pub fn archive<T: Wire>(value: &T) -> Result<Vec<u8>, EncodeError> {
+pub(crate) fn archive<T: Wire>(value: &T) -> Result<Vec<u8>, EncodeError> {
     let mut frame = FrameBuf::new();
     rpc_core::encode::encode(&mut frame, &rpc_core::wire::ByRef(value), 1 << 20)?;
     Ok(frame.body().to_vec())
 }
 
 /// Validates an archive and hands the archived value to `read`.
-pub fn read<T: Wire, R>(bytes: &[u8], read: impl FnOnce(&Archived<T>) -> R) -> Result<R, ArchiveError> {
+pub(crate) fn read<T: Wire, R>(
+    bytes: &[u8],
+    read: impl FnOnce(&Archived<T>) -> R,
+) -> Result<R, ArchiveError> {
     access::<T>(&aligned(bytes)).map(read)
 }
 
 /// Archives a value, validates the archive, and reads it back.
-pub fn round_trip<T: Wire>(value: &T) -> T {
-    let bytes = archive(value).unwrap();
-    rpc_core::Archive::<T>::validate(Bytes::from(bytes)).unwrap().deserialize().unwrap()
+pub(crate) fn round_trip<T: Wire>(value: &T) -> T {
+    let bytes = archive(value).expect("value can be archived");
+    let archive = rpc_core::Archive::<T>::validate(Bytes::from(bytes)).expect("archive is valid");
+    archive.deserialize().expect("archived value can be read")
 }

@@ -12,7 +12,10 @@ use crate::wire_types::is_ident;
 pub(super) fn declare(service: &Service, names: &Names) -> TokenStream {
     let Names { client, .. } = names;
     let vis = &service.original.vis;
-    let doc = format!("Calls a [`{}`], by whatever calls are started by: a connection, or a service in this process.", service.ident());
+    let doc = format!(
+        "Calls a [`{}`], by whatever calls are started by: a connection, or a service in this process.",
+        service.ident()
+    );
     quote! {
         #[doc = #doc]
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
@@ -24,13 +27,17 @@ pub(super) fn declare(service: &Service, names: &Names) -> TokenStream {
 }
 
 /// Its methods.
-pub(super) fn implement(service: &Service, names: &Names) -> TokenStream {
+pub(super) fn implement(service: &Service, names: &Names, bounds: &TokenStream) -> TokenStream {
     let Names { client, caller, .. } = names;
     let vis = &service.original.vis;
-    let methods = service.methods.iter().enumerate().map(|(index, method)| call(service, method, index, names));
+    let methods = service
+        .methods
+        .iter()
+        .enumerate()
+        .map(|(index, method)| call(service, method, index, names));
     quote! {
         #[allow(dead_code)]
-        impl #client<()> {
+        impl #client<()> #bounds {
             /// What the service is: its methods with their signatures, ids and attributes.
             #vis fn descriptor() -> &'static ::rpc_core::__private::ServiceDescriptor {
                 __descriptor()
@@ -38,7 +45,7 @@ pub(super) fn implement(service: &Service, names: &Names) -> TokenStream {
         }
 
         #[allow(dead_code)]
-        impl<#caller: ::rpc_core::__private::Caller> #client<#caller> {
+        impl<#caller: ::rpc_core::__private::Caller> #client<#caller> #bounds {
             /// A client that starts its calls by `caller`.
             #vis fn new(caller: #caller) -> Self {
                 Self { caller }
@@ -74,10 +81,16 @@ fn call(service: &Service, method: &Method, index: usize, names: &Names) -> Toke
 /// What of the method's attributes is for its callers.
 fn attributes(service: &Service, method: &Method) -> TokenStream {
     let is_doc = |attribute: &&Attribute| attribute.path().is_ident("doc");
-    let is_for_callers = |attribute: &&Attribute| is_doc(attribute) || attribute.path().is_ident("deprecated");
+    let is_for_callers =
+        |attribute: &&Attribute| is_doc(attribute) || attribute.path().is_ident("deprecated");
     let carried = method.original.attrs.iter().filter(is_for_callers);
     let doc = format!("Calls [`{}::{}`].", service.ident(), method.ident());
-    let doc = method.original.attrs.iter().all(|attribute| !is_doc(&attribute)).then(|| quote!(#[doc = #doc]));
+    let doc = method
+        .original
+        .attrs
+        .iter()
+        .all(|attribute| !is_doc(&attribute))
+        .then(|| quote!(#[doc = #doc]));
     quote!(#doc #(#carried)*)
 }
 

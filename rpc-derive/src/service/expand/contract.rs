@@ -7,14 +7,28 @@ use syn::{ItemTrait, ReturnType, TraitItem, TypeParamBound, parse_quote};
 use super::super::model::{Method, Service};
 
 pub(super) fn expand(service: &Service) -> TokenStream {
-    let items = service.methods.iter().map(|method| TraitItem::Fn(declaration(method))).collect();
-    let mut contract = ItemTrait { items, ..service.original.clone() };
-    for (name, bound) in [("Send", parse_quote!(::core::marker::Send)), ("Sync", parse_quote!(::core::marker::Sync))] {
+    let items = service
+        .methods
+        .iter()
+        .map(|method| TraitItem::Fn(declaration(method)))
+        .collect();
+    let mut contract = ItemTrait {
+        items,
+        ..service.original.clone()
+    };
+    for (name, bound) in [
+        ("Send", parse_quote!(::core::marker::Send)),
+        ("Sync", parse_quote!(::core::marker::Sync)),
+    ] {
         if !contract.supertraits.iter().any(|bound| is_trait(bound, name)) {
             contract.supertraits.push(bound);
         }
     }
-    if !contract.supertraits.iter().any(|bound| matches!(bound, TypeParamBound::Lifetime(_))) {
+    if !contract
+        .supertraits
+        .iter()
+        .any(|bound| matches!(bound, TypeParamBound::Lifetime(_)))
+    {
         contract.supertraits.push(parse_quote!('static));
     }
     contract.colon_token.get_or_insert_default();

@@ -5,11 +5,13 @@ use quote::quote;
 
 use super::super::model::{Method, Service};
 
-pub(super) fn expand(service: &Service) -> TokenStream {
+pub(super) fn expand(service: &Service, bounds: &TokenStream) -> TokenStream {
     let name = &service.name;
     let methods = service.methods.iter().map(method);
     quote! {
-        fn __descriptor() -> &'static ::rpc_core::__private::ServiceDescriptor {
+        fn __descriptor() -> &'static ::rpc_core::__private::ServiceDescriptor
+        #bounds
+        {
             static DESCRIPTOR: ::rpc_core::__private::OnceLock<::rpc_core::__private::ServiceDescriptor> =
                 ::rpc_core::__private::OnceLock::new();
             DESCRIPTOR.get_or_init(|| ::rpc_core::__private::ServiceDescriptor::new(#name, &[#(#methods),*]))
@@ -20,7 +22,10 @@ pub(super) fn expand(service: &Service) -> TokenStream {
 fn method(method: &Method) -> TokenStream {
     let name = &method.name;
     let arguments = method.arguments().map(|parameter| {
-        let name = parameter.ident.as_ref().map(|ident| syn::ext::IdentExt::unraw(ident).to_string());
+        let name = parameter
+            .ident
+            .as_ref()
+            .map(|ident| syn::ext::IdentExt::unraw(ident).to_string());
         let ty = parameter.wire();
         quote!((#name, ::rpc_core::__private::describe::<#ty>))
     });
@@ -33,7 +38,11 @@ fn method(method: &Method) -> TokenStream {
         }
     };
     let idempotent = method.options.idempotent;
-    let runs_on = if method.is_async() { quote!(Connection) } else { quote!(Workers) };
+    let runs_on = if method.is_async() {
+        quote!(Connection)
+    } else {
+        quote!(Workers)
+    };
     quote! {
         ::rpc_core::__private::MethodDef {
             name: #name,

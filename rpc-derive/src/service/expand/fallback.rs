@@ -73,10 +73,14 @@ pub(crate) fn expand(service: &Service) -> TokenStream {
 fn contract(service: &Service) -> TokenStream {
     let mut contract = service.original.clone();
     contract.auto_token = None;
-    contract.items.retain(|item| !matches!(item, TraitItem::Fn(_)));
+    contract
+        .items
+        .retain(|item| matches!(item, TraitItem::Const(_) | TraitItem::Type(_)));
     let mut names = HashSet::new();
     let methods = service.methods.iter().filter(|method| names.insert(&method.name));
-    contract.items.extend(methods.map(|method| TraitItem::Fn(declaration(method))));
+    contract
+        .items
+        .extend(methods.map(|method| TraitItem::Fn(declaration(method))));
     quote!(#contract)
 }
 
@@ -87,7 +91,8 @@ fn declaration(method: &Method) -> syn::TraitItemFn {
     for input in &mut declaration.sig.inputs {
         if let FnArg::Typed(parameter) = input {
             parameter.attrs.clear();
-            if !matches!(&*parameter.pat, syn::Pat::Ident(pat) if pat.mutability.is_none() && pat.subpat.is_none()) {
+            if !matches!(&*parameter.pat, syn::Pat::Ident(pat) if pat.mutability.is_none() && pat.subpat.is_none())
+            {
                 parameter.pat = parse_quote!(_);
             }
         }

@@ -10,7 +10,10 @@ use super::names::{self, Names};
 pub(super) fn declare(service: &Service, names: &Names) -> TokenStream {
     let Names { server, .. } = names;
     let vis = &service.original.vis;
-    let doc = format!("Serves a [`{}`]: answers the calls that a server, or a test, hands to it.", service.ident());
+    let doc = format!(
+        "Serves a [`{}`]: answers the calls that a server, or a test, hands to it.",
+        service.ident()
+    );
     quote! {
         #[doc = #doc]
         #[allow(dead_code)]
@@ -21,10 +24,13 @@ pub(super) fn declare(service: &Service, names: &Names) -> TokenStream {
 }
 
 /// Its methods and the functions that answer calls.
-pub(super) fn implement(service: &Service, names: &Names) -> TokenStream {
+pub(super) fn implement(service: &Service, names: &Names, bounds: &TokenStream) -> TokenStream {
     let inherent = inherent(service, names);
-    let dispatch = dispatch(service, names);
-    let answers = service.methods.iter().map(|method| answer(service, method, names));
+    let dispatch = dispatch(service, names, bounds);
+    let answers = service
+        .methods
+        .iter()
+        .map(|method| answer(service, method, names, bounds));
     quote! {
         #inherent
         #dispatch
@@ -66,7 +72,8 @@ fn inherent(service: &Service, names: &Names) -> TokenStream {
     }
 }
 
-fn dispatch(service: &Service, names: &Names) -> TokenStream {
+fn dispatch(service: &Service, names: &Names, bounds: &TokenStream) -> TokenStream {
+    let type_parameter = &names.service;
     let Names { server, .. } = names;
     let contract = service.ident();
     let arms = service.methods.iter().enumerate().map(|(index, method)| {
@@ -79,7 +86,7 @@ fn dispatch(service: &Service, names: &Names) -> TokenStream {
     });
     quote! {
         #[automatically_derived]
-        impl<S: #contract> ::rpc_core::__private::Dispatch for #server<S> {
+        impl<#type_parameter: #contract> ::rpc_core::__private::Dispatch for #server<#type_parameter> #bounds {
             fn descriptor(&self) -> &'static ::rpc_core::__private::ServiceDescriptor {
                 __descriptor()
             }
@@ -89,7 +96,7 @@ fn dispatch(service: &Service, names: &Names) -> TokenStream {
                 mut call: ::rpc_core::__private::IncomingCall,
             ) -> impl ::core::future::Future<Output = ::rpc_core::__private::Completed>
             + ::core::marker::Send
-            + use<S> {
+            + use<#type_parameter> {
                 let service = ::rpc_core::__private::Arc::clone(&self.service);
                 async move {
                     match call.method {
@@ -103,25 +110,39 @@ fn dispatch(service: &Service, names: &Names) -> TokenStream {
 }
 
 /// The function that answers one call of one method. It owns the call, and with it the bytes from which the arguments borrow.
-fn answer(service: &Service, method: &Method, names: &Names) -> TokenStream {
+fn answer(service: &Service, method: &Method, names: &Names, bounds: &TokenStream) -> TokenStream {
     let answer = names::answer(method);
-    let Names { service: type_parameter, .. } = names;
+    let Names {
+        service: type_parameter,
+        ..
+    } = names;
     let (contract, ident) = (service.ident(), method.ident());
     let asyncness = method.is_async().then(|| quote!(async));
     let awaiting = method.is_async().then(|| quote!(.await));
     let allow = deprecated(method).then(|| quote!(#[allow(deprecated)]));
     let wire_arguments = method.wire_arguments();
-    let owned = method.arguments().enumerate().map(|(index, parameter)| own(parameter, index));
-    let context = method.parameters.iter().filter(|parameter| matches!(parameter.form, Form::Context));
+    let owned = method
+        .arguments()
+        .enumerate()
+        .map(|(index, parameter)| own(parameter, index));
+    let context = method
+        .parameters
+        .iter()
+        .filter(|parameter| matches!(parameter.form, Form::Context));
     let context = context.map(|_| quote!(&call.context,));
-    let arguments = method.arguments().enumerate().map(|(index, parameter)| argument(parameter, index));
+    let arguments = method
+        .arguments()
+        .enumerate()
+        .map(|(index, parameter)| argument(parameter, index));
     let reply = reply(method);
     quote! {
         #allow
         #asyncness fn #answer<#type_parameter: #contract>(
             service: ::rpc_core::__private::Arc<#type_parameter>,
             mut call: ::rpc_core::__private::IncomingCall,
-        ) -> ::rpc_core::__private::Completed {
+        ) -> ::rpc_core::__private::Completed
+        #bounds
+        {
             let reply = call.take_reply();
             let arguments = match call.arguments::<#wire_arguments>() {
                 ::core::result::Result::Ok(arguments) => arguments,
@@ -137,7 +158,9 @@ fn answer(service: &Service, method: &Method, names: &Names) -> TokenStream {
 
 /// Deserialises an argument that the handler takes by value.
 fn own(parameter: &Parameter, index: usize) -> TokenStream {
-    let Form::Owned(ty) = &parameter.form else { return TokenStream::new() };
+    let Form::Owned(ty) = &parameter.form else {
+        return TokenStream::new();
+    };
     let local = names::owned(index);
     let index = syn::Index::from(index);
     quote! {
@@ -190,5 +213,9 @@ fn borrowed(value: &Value) -> TokenStream {
 }
 
 fn deprecated(method: &Method) -> bool {
-    method.original.attrs.iter().any(|attribute| attribute.path().is_ident("deprecated"))
+    method
+        .original
+        .attrs
+        .iter()
+        .any(|attribute| attribute.path().is_ident("deprecated"))
 }

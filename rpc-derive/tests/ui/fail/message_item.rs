@@ -1,0 +1,7 @@
+use rpc_core::message;
+
+
+#[message]
+fn function() {}
+
+fn main() {}

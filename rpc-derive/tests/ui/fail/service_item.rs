@@ -1,0 +1,7 @@
+use rpc_core::service;
+
+
+#[service]
+struct Directory;
+
+fn main() {}
