@@ -13,5 +13,6 @@ pub use crate::incoming::{Completed, IncomingCall};
 pub use crate::schema::{Fields, Schema, Shape, TypeDef};
 pub use crate::service::{Dispatch, MethodDef, MethodDescriptor, RunsOn, ServiceDescriptor};
 pub use crate::wire::{
-    Archived, AsWire, ByRef, BySlice, ByStr, MAX_DEPTH, Wire, deepest, describe, serialize_nested,
+    Archived, AsWire, ByRef, BySlice, ByStr, DepthOf, MAX_DEPTH, NoDepth, Wire, deepest, describe,
+    serialize_nested,
 };

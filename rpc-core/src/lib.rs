@@ -73,6 +73,9 @@ pub mod wire;
 
 #[doc(hidden)]
 pub mod __private;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use archive::{Archive, ArchiveError};
 pub use call::{Answer, Call, CallOptions, Caller, OwnedCall, Reply};

@@ -73,7 +73,7 @@ impl ServerConnection {
     ///
     /// [`ConnectionError`] is final. Running calls are to be stopped, they need no end; the goaway that tells the client is queued.
     pub fn poll_event(&mut self, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        if let Some(call) = self.next_expired() {
+        if let Some(call) = self.poll_expired() {
             return Ok(Some(ServerEvent::Expire(call)));
         }
         while let Some(incoming) = self.link.next()? {
@@ -120,6 +120,22 @@ impl ServerConnection {
                 Some(_) | None => {}
             }
         }
+    }
+
+    /// The next call whose deadline has passed: the owner stops it, as after [`ServerEvent::Expire`]. For an owner that takes no further frames for the time
+    /// being, and so does not poll for events.
+    pub fn poll_expired(&mut self) -> Option<CallId> {
+        while let Some(call) = self.due.pop_front() {
+            // The call may have ended in the meantime, and its slot may be another call's.
+            if !self.link.is_closed()
+                && let Some(slot) = self.slots.get_mut(call.index())
+                && slot.state == State::ExpiryDue
+            {
+                slot.state = State::Stopping;
+                return Some(call);
+            }
+        }
+        None
     }
 
     /// Ends a call with the archive in `frame`, the method's value or its own error, and empties the frame.
@@ -266,20 +282,6 @@ impl ServerConnection {
                 Some(ServerEvent::Cancel(call))
             }
         }
-    }
-
-    fn next_expired(&mut self) -> Option<CallId> {
-        while let Some(call) = self.due.pop_front() {
-            // The call may have ended in the meantime, and its slot may be another call's.
-            if !self.link.is_closed()
-                && let Some(slot) = self.slots.get_mut(call.index())
-                && slot.state == State::ExpiryDue
-            {
-                slot.state = State::Stopping;
-                return Some(call);
-            }
-        }
-        None
     }
 
     /// Makes a slot busy; `call` is below the limit.

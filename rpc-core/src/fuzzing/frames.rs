@@ -15,7 +15,11 @@ pub(super) fn run(input: &mut Input<'_>) {
     let max_body = [64, 4_096, 65_536, 4 << 20][usize::from(settings % 4)];
     let plan_len = 1 + usize::from(settings >> 4);
     let plan = input.bytes(plan_len);
-    let stream = if settings & 4 == 0 { input.rest().to_vec() } else { built(input) };
+    let stream = if settings & 4 == 0 {
+        input.rest().to_vec()
+    } else {
+        built(input)
+    };
     headers_are_what_was_decoded(&stream);
     let expected = reassemble(&stream, max_body);
     assert_eq!(read(&stream, max_body, plan), expected, "chunked by {plan:?}");
@@ -35,19 +39,34 @@ fn reassemble(mut stream: &[u8], max_body: u32) -> Found {
     let mut frames = Vec::new();
     loop {
         let Some(bytes) = stream.first_chunk::<HEADER_LEN>() else {
-            return Found { frames, end: Ok((stream.len(), HEADER_LEN)) };
+            return Found {
+                frames,
+                end: Ok((stream.len(), HEADER_LEN)),
+            };
         };
         let header = match FrameHeader::decode(bytes, max_body) {
             Ok(header) => header,
-            Err(error) => return Found { frames, end: Err(error) },
+            Err(error) => {
+                return Found {
+                    frames,
+                    end: Err(error),
+                };
+            }
         };
         let len = header.body_len as usize;
-        let Some((frame, rest)) = stream.split_at_checked(HEADER_LEN + len.next_multiple_of(HEADER_LEN)) else {
-            return Found { frames, end: Ok((stream.len(), header.frame_len())) };
+        let Some((frame, rest)) = stream.split_at_checked(HEADER_LEN + len.next_multiple_of(HEADER_LEN))
+        else {
+            return Found {
+                frames,
+                end: Ok((stream.len(), header.frame_len())),
+            };
         };
         let (body, padding) = frame[HEADER_LEN..].split_at(len);
         if padding.iter().any(|byte| *byte != 0) {
-            return Found { frames, end: Err(DecodeError::PaddingNotZero { kind: header.kind }) };
+            return Found {
+                frames,
+                end: Err(DecodeError::PaddingNotZero { kind: header.kind }),
+            };
         }
         frames.push((header, body.to_vec()));
         stream = rest;
@@ -70,7 +89,10 @@ fn read(mut stream: &[u8], max_body: u32, plan: &[u8]) -> Found {
         loop {
             match buffer.next_frame(max_body) {
                 Ok(Some(Frame { header, body })) => {
-                    assert!(body.is_empty() || body.as_ptr().addr().is_multiple_of(HEADER_LEN), "{header:?}");
+                    assert!(
+                        body.is_empty() || body.as_ptr().addr().is_multiple_of(HEADER_LEN),
+                        "{header:?}"
+                    );
                     if step & 1 == 1 {
                         held.push((frames.len(), body.clone()));
                     }
@@ -79,7 +101,10 @@ fn read(mut stream: &[u8], max_body: u32, plan: &[u8]) -> Found {
                 Ok(None) => break,
                 Err(error) => {
                     held_bodies_are_as_they_were(&held, &frames);
-                    return Found { frames, end: Err(error) };
+                    return Found {
+                        frames,
+                        end: Err(error),
+                    };
                 }
             }
         }
@@ -90,7 +115,10 @@ fn read(mut stream: &[u8], max_body: u32, plan: &[u8]) -> Found {
         }
         if stream.is_empty() {
             held_bodies_are_as_they_were(&held, &frames);
-            return Found { frames, end: Ok((buffer.unread().len(), buffer.expected())) };
+            return Found {
+                frames,
+                end: Ok((buffer.unread().len(), buffer.expected())),
+            };
         }
     }
 }
@@ -103,18 +131,34 @@ fn read_at_once(stream: &[u8], max_body: u32) -> Found {
     loop {
         match buffer.next_frame(max_body) {
             Ok(Some(Frame { header, body })) => {
-                assert!(body.is_empty() || body.as_ptr().addr().is_multiple_of(HEADER_LEN), "{header:?}");
+                assert!(
+                    body.is_empty() || body.as_ptr().addr().is_multiple_of(HEADER_LEN),
+                    "{header:?}"
+                );
                 frames.push((header, body.to_vec()));
             }
-            Ok(None) => return Found { frames, end: Ok((buffer.unread().len(), buffer.expected())) },
-            Err(error) => return Found { frames, end: Err(error) },
+            Ok(None) => {
+                return Found {
+                    frames,
+                    end: Ok((buffer.unread().len(), buffer.expected())),
+                };
+            }
+            Err(error) => {
+                return Found {
+                    frames,
+                    end: Err(error),
+                };
+            }
         }
     }
 }
 
 fn held_bodies_are_as_they_were(held: &[(usize, Bytes)], frames: &[(FrameHeader, Vec<u8>)]) {
     for (index, body) in held {
-        assert_eq!(body, &frames[*index].1, "body {index} changed after it was handed out");
+        assert_eq!(
+            body, &frames[*index].1,
+            "body {index} changed after it was handed out"
+        );
     }
 }
 
@@ -139,7 +183,10 @@ fn built(input: &mut Input<'_>) -> Vec<u8> {
 
 /// Every header and preface that is accepted is encoded to the bytes that it was decoded from.
 fn headers_are_what_was_decoded(stream: &[u8]) {
-    for bytes in stream.chunks_exact(HEADER_LEN).filter_map(|chunk| chunk.first_chunk()) {
+    for bytes in stream
+        .chunks_exact(HEADER_LEN)
+        .filter_map(|chunk| chunk.first_chunk())
+    {
         if let Ok(header) = FrameHeader::decode(bytes, u32::MAX) {
             assert_eq!(&header.encode(), bytes);
         }
@@ -154,4 +201,4 @@ fn headers_are_what_was_decoded(stream: &[u8]) {
 }
 
 /// Length at which no further frames are built.
-const MAX_STREAM: usize = 512 << 10;
+const MAX_STREAM: usize = 256 << 10;

@@ -18,8 +18,11 @@ use std::time::Instant;
 
 use self::input::Input;
 
+/// An entry point.
+pub type Target = fn(&[u8]);
+
 /// Every target: its name, which is also that of its corpus, and its entry point.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("frames", frames),
     ("archive", archive),
     ("server_bytes", server_bytes),

@@ -21,7 +21,11 @@ pub(super) fn frame(input: &mut Input<'_>) -> Vec<u8> {
         kind,
         flags,
         channel: input.byte().into(),
-        call: if about_connection(kind) { CallId(0) } else { CallId(number(input)) },
+        call: if about_connection(kind) {
+            CallId(0)
+        } else {
+            CallId(number(input))
+        },
         aux: aux(kind, flags, body.len(), input),
     };
     let mut bytes = header.encode().to_vec();
@@ -32,8 +36,15 @@ pub(super) fn frame(input: &mut Input<'_>) -> Vec<u8> {
 
 /// The preface of a side, with at most one byte changed.
 pub(super) fn preface(side: Side, input: &mut Input<'_>) -> Vec<u8> {
-    let limits = Limits { max_body: Limits::GUARANTEED_BODY << (input.byte() % 8), ..Limits::default() };
-    let mut bytes = Preface { max_calls: calls(side, input.byte()), ..Preface::new(side, &limits) }.encode();
+    let limits = Limits {
+        max_body: Limits::GUARANTEED_BODY << (input.byte() % 8),
+        ..Limits::default()
+    };
+    let mut bytes = Preface {
+        max_calls: calls(side, input.byte()),
+        ..Preface::new(side, &limits)
+    }
+    .encode();
     let change = input.byte();
     let at = usize::from(change) % bytes.len();
     if let Some(byte) = bytes.get_mut(at).filter(|_| change >= 128) {
@@ -51,7 +62,11 @@ fn calls(side: Side, byte: u8) -> u32 {
 
 fn kind(byte: u8) -> Kind {
     let plain = Kind::from_number(byte % 11 + 1);
-    if byte >= 0xf0 { Kind::Extension(byte) } else { plain.unwrap_or(Kind::Ping) }
+    if byte >= 0xf0 {
+        Kind::Extension(byte)
+    } else {
+        plain.unwrap_or(Kind::Ping)
+    }
 }
 
 fn about_connection(kind: Kind) -> bool {

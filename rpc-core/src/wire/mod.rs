@@ -5,6 +5,8 @@
 
 mod bytes;
 mod containers;
+#[cfg(any(feature = "postcard", feature = "bincode"))]
+mod guard;
 mod maps;
 mod net;
 mod scalars;
@@ -208,6 +210,25 @@ pub const fn deepest(depths: &[u32]) -> u32 {
         }
     }
 }
+
+/// The depth of a `T`, or 0 if it cannot cross the wire: that is reported elsewhere, and once is enough.
+///
+/// For a type that is `Wire` the constant is the inherent one; for others only that of [`NoDepth`] is there.
+#[derive(Debug)]
+pub struct DepthOf<T>(Named<T>);
+
+impl<T: Wire> DepthOf<T> {
+    /// The depth.
+    pub const DEPTH: u32 = T::DEPTH;
+}
+
+/// See [`DepthOf`].
+pub trait NoDepth {
+    /// Nothing nests in a type that cannot cross the wire.
+    const DEPTH: u32 = 0;
+}
+
+impl<T> NoDepth for DepthOf<T> {}
 
 /// Writes the parts of a recursive value, within its stated depth. `#[message(max_depth = N)]` calls it.
 ///

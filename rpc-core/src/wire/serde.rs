@@ -9,6 +9,8 @@ use rkyv::munge::munge;
 use rkyv::vec::{ArchivedVec, VecResolver};
 use rkyv::{Place, Portable};
 
+#[cfg(any(feature = "postcard", feature = "bincode"))]
+use super::guard::{Budget, Guarded};
 use super::{Named, Wire, out_of_line};
 use crate::archive::{ArchiveError, Decoder};
 use crate::encode::{EncodeError, Encoder};
@@ -154,8 +156,11 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> SerdeCodec<T> for Postca
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<T, ArchiveError> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((value, [])) => Ok(value),
+        let budget = Budget::for_bytes(bytes.len());
+        let mut codec = postcard::Deserializer::from_bytes(bytes);
+        let value = T::deserialize(Guarded::new(&mut codec, &budget)).map_err(|_| ArchiveError::Codec)?;
+        match codec.finalize() {
+            Ok([]) => Ok(value),
             Ok(_) | Err(_) => Err(ArchiveError::Codec),
         }
     }
@@ -163,7 +168,9 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> SerdeCodec<T> for Postca
 
 #[cfg(feature = "bincode")]
 mod bincode_codec {
-    use super::{ArchiveError, Bincode, EncodeError, SerdeCodec};
+    use std::marker::PhantomData;
+
+    use super::{ArchiveError, Bincode, Budget, EncodeError, Guarded, SerdeCodec};
 
     /// The most that bincode may allocate for one value, whatever lengths its bytes claim; also the longest value that is sent.
     const LIMIT: usize = 64 << 20;
@@ -180,7 +187,9 @@ mod bincode_codec {
         }
 
         fn from_bytes(bytes: &[u8]) -> Result<T, ArchiveError> {
-            match bincode::serde::decode_from_slice(bytes, config()) {
+            let budget = Budget::for_bytes(bytes.len());
+            let value = Guarded::new(PhantomData::<T>, &budget);
+            match bincode::serde::seed_decode_from_slice(value, bytes, config()) {
                 Ok((value, used)) if used == bytes.len() => Ok(value),
                 Ok(_) | Err(_) => Err(ArchiveError::Codec),
             }
