@@ -19,23 +19,24 @@ pub(crate) struct Admission {
 
 /// Accepts until the server drains. Each connection is handed to `run` (which spawns it, here or on another reactor).
 ///
-/// Room for a connection is reserved before it is accepted: at a limit the next ones wait in the kernel's backlog.
+/// At a limit, one connection waits here for room and the next ones in the kernel's backlog. Room is not reserved before a connection is there: acceptors
+/// that nobody comes to would keep it from the others.
 pub(crate) async fn accept(listener: Listener, shared: Arc<Shared>, mut run: impl FnMut(Socket, Admission)) {
     let mut backoff = AcceptBackoff::default();
     let draining = shared.shutdown.reached(Phase::Draining);
     let mut draining = std::pin::pin!(draining);
     loop {
-        let next = async {
-            let admission = admit(&shared).await?;
-            Some((poll_fn(|cx| listener.poll_accept(cx)).await, admission))
-        };
-        let Some(Some((accepted, admission))) = unless(draining.as_mut(), next).await else {
+        let next = poll_fn(|cx| listener.poll_accept(cx));
+        let Some(accepted) = unless(draining.as_mut(), next).await else {
             return;
         };
         match accepted {
             Ok(socket) => {
                 backoff.reset();
                 shared.counters.accepted.add(1);
+                let Some(Some(admission)) = unless(draining.as_mut(), admit(&shared)).await else {
+                    return;
+                };
                 run(socket, admission);
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! Running calls of one connection: starts handlers, runs them on, stops them, and hands their answers back.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
@@ -8,8 +9,9 @@ use bytes::Bytes;
 use rpc_core::context::CallControl;
 use rpc_core::incoming::{Completed, IncomingCall, Outcome, Workers};
 use rpc_core::{CallId, Code, Context, FrameBuf, Peer};
+use tokio::task::coop::has_budget_remaining;
 
-use crate::ready::{ReadyList, call_waker};
+use crate::ready::{CallWaker, ReadyList};
 use crate::router::{Route, Router};
 use crate::shared::Shared;
 use crate::slot::HandlerSlot;
@@ -36,15 +38,17 @@ pub(crate) struct Calls {
     idle: Vec<Vec<Box<dyn HandlerSlot>>>,
     /// Memory of answers that were sent.
     frames: Vec<FrameBuf>,
-    /// Calls taken from the ready list, kept for its memory.
-    woken: Vec<usize>,
+    /// Capacity of `frames` together.
+    kept: usize,
+    /// Calls taken from the ready list that have not run yet.
+    woken: VecDeque<usize>,
 }
 
 /// What is known of one call id.
 #[derive(Default)]
 struct CallSlot {
     running: Option<Running>,
-    waker: Option<Waker>,
+    waker: Option<CallWaker>,
     control: Option<Arc<CallControl>>,
 }
 
@@ -56,10 +60,10 @@ struct Running {
     stopped: Option<(Code, &'static str)>,
 }
 
-/// How many handlers, and how many answer buffers, are kept for further calls of a connection.
+/// How many handlers of a service are kept for further calls of a connection.
 const MAX_IDLE: usize = 256;
-/// Answer buffers larger than this are not kept: one large answer does not stay in memory for good.
-const MAX_KEPT_CAPACITY: usize = 64 << 10;
+/// How much memory of answers is kept for further calls of a connection, in bytes: a burst of large answers does not stay in memory for good.
+const MAX_KEPT: usize = 256 << 10;
 
 impl Calls {
     pub(crate) fn new(shared: &Arc<Shared>, peer: Arc<Peer>, ready: &Arc<ReadyList>) -> Self {
@@ -75,7 +79,8 @@ impl Calls {
             slots: Vec::new(),
             idle,
             frames: Vec::new(),
-            woken: Vec::new(),
+            kept: 0,
+            woken: VecDeque::new(),
         }
     }
 
@@ -102,7 +107,7 @@ impl Calls {
             method: arrival.route.method,
             arguments: arrival.arguments,
             context: Context::new(Arc::clone(&self.peer), arrival.deadline, Arc::clone(&control)),
-            reply: self.frames.pop().unwrap_or_default(),
+            reply: self.take_frame(),
             max_reply: arrival.max_reply,
             workers: Arc::clone(&self.workers),
         });
@@ -115,38 +120,53 @@ impl Calls {
         self.run(arrival.call, running)
     }
 
-    /// Runs on every handler that was woken since the last time. `answer` gets what ended.
-    pub(crate) fn run_woken(&mut self, task: &Waker, mut answer: impl FnMut(&mut Self, CallId, Completed)) {
-        let mut woken = std::mem::take(&mut self.woken);
-        self.ready.take(task, &mut woken);
-        for index in woken.iter().copied() {
-            // A wake-up of a call that has ended meanwhile finds nothing, or its successor, which is polled once too often.
-            let Some(running) = self.slots.get_mut(index).and_then(|slot| slot.running.take()) else {
-                continue;
-            };
-            let Ok(number) = u32::try_from(index) else {
-                continue;
-            };
-            if let Some(completed) = self.run(CallId(number), running) {
-                answer(self, CallId(number), completed);
+    /// Runs on every handler that was woken since the last time. `answer` gets what ended. Whether some handlers have to wait for the next turn.
+    ///
+    /// A handler that never runs out of things to do uses up tokio's budget of the connection's task. Those behind it go first in the next turn: it comes
+    /// again only after them.
+    pub(crate) fn run_woken(
+        &mut self,
+        task: &Waker,
+        mut answer: impl FnMut(&mut Self, CallId, Completed),
+    ) -> bool {
+        self.ready.take(task, &mut self.woken);
+        while let Some(index) = self.woken.pop_front() {
+            if let Some((call, running)) = self.take_woken(index)
+                && let Some(completed) = self.run(call, running)
+            {
+                answer(self, call, completed);
+            }
+            if !has_budget_remaining() {
+                break;
             }
         }
-        self.woken = woken;
+        !self.woken.is_empty()
+    }
+
+    /// The handler in a slot that was woken. A wake-up of a call that has ended meanwhile finds nothing, or its successor, which is polled once too often.
+    fn take_woken(&mut self, index: usize) -> Option<(CallId, Running)> {
+        let slot = self.slots.get_mut(index)?;
+        if let Some(waker) = &slot.waker {
+            waker.clear();
+        }
+        Some((CallId(u32::try_from(index).ok()?), slot.running.take()?))
     }
 
     /// Polls a handler. What is not done is kept.
     fn run(&mut self, call: CallId, mut running: Running) -> Option<Completed> {
         let index = call.index();
         let slot = self.slots.get_mut(index)?;
-        let waker = slot.waker.get_or_insert_with(|| call_waker(&self.ready, index));
-        match running.handler.poll(&mut TaskContext::from_waker(waker)) {
+        let waker = slot
+            .waker
+            .get_or_insert_with(|| CallWaker::new(&self.ready, index));
+        match running.handler.poll(&mut TaskContext::from_waker(waker.waker())) {
             Ok(Poll::Pending) => {
                 slot.running = Some(running);
                 None
             }
             Ok(Poll::Ready(mut completed)) => {
-                if let Some((code, text)) = running.stopped {
-                    completed.outcome = Outcome::Failure(code, text.to_owned());
+                if let Some(stopped) = running.stopped {
+                    completed.outcome = outcome_of_stopped(stopped, &completed.outcome);
                 }
                 self.keep_handler(running);
                 Some(completed)
@@ -186,10 +206,17 @@ impl Calls {
 
     /// Keeps the memory of an answer that was sent.
     pub(crate) fn keep_frame(&mut self, mut frame: FrameBuf) {
-        if self.frames.len() < MAX_IDLE && frame.capacity() <= MAX_KEPT_CAPACITY {
+        if self.kept + frame.capacity() <= MAX_KEPT {
             frame.clear();
+            self.kept += frame.capacity();
             self.frames.push(frame);
         }
+    }
+
+    fn take_frame(&mut self) -> FrameBuf {
+        let frame = self.frames.pop().unwrap_or_default();
+        self.kept = self.kept.saturating_sub(frame.capacity());
+        frame
     }
 
     fn keep_handler(&mut self, running: Running) {
@@ -200,6 +227,16 @@ impl Calls {
         {
             idle.push(running.handler);
         }
+    }
+}
+
+/// How a job ends that was asked to stop. One that the worker did not begin is known not to have run (P-35).
+fn outcome_of_stopped((code, text): (Code, &'static str), outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failure(Code::CANCELLED | Code::EXPIRED, _) if code == Code::DEADLINE => {
+            Outcome::Failure(Code::EXPIRED, "time ran out in the worker queue".to_owned())
+        }
+        Outcome::Failure(..) | Outcome::Reply { .. } => Outcome::Failure(code, text.to_owned()),
     }
 }
 

@@ -99,7 +99,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many connections may be open at once; further ones wait in the backlog of the listener. Default: 10,000.
+    /// Sets how many connections may be open at once; further ones wait, mostly in the backlog of the listener. Default: 10,000.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.config.max_connections = connections.max(1);
         self

@@ -13,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use rpc_core::connection::{ServerConnection, ServerEvent};
-use rpc_core::error::ConnectionError;
 use rpc_core::incoming::{Completed, Outcome};
 use rpc_core::{CallId, Code, Peer};
 use rpc_net::Socket;
@@ -36,11 +35,13 @@ pub(crate) struct Driver {
     stage: Stage,
     /// Whether the peer was told that the server drains.
     said_goodbye: bool,
+    /// Whether the peer's fault is counted already.
+    failed: bool,
     /// When the peer, which has finished sending, is asked again whether it still exists.
     probe: Option<Probe>,
     /// How many copied bytes were reported so far.
     copied: u64,
-    _registration: Registration,
+    registration: Registration,
 }
 
 /// What a connection is doing.
@@ -48,10 +49,11 @@ pub(crate) struct Driver {
 enum Stage {
     /// Reads calls and answers them.
     Open,
-    /// Reads no more: the peer has finished sending, or the server drains and it has nothing left to say. Answers what is running.
+    /// Has read all that the peer sends. Answers what is running.
     Finishing,
-    /// Writes what is queued, then shuts down; at the latest at this time.
-    Flushing { until: Instant },
+    /// Writes what is queued, then shuts down. Answers that are owed are waited for as long as the peer likes, the last words to a peer that broke the rules
+    /// until then.
+    Flushing { until: Option<Instant> },
     /// Has shut down its side and waits for the peer's end, so that the kernel does not throw away what was just written.
     Lingering { until: Instant },
 }
@@ -76,7 +78,9 @@ enum Ended {
 const READS_PER_TURN: u32 = 4;
 /// Calls of one turn, likewise.
 const CALLS_PER_TURN: u32 = 512;
-/// How long a connection that is being closed may take to flush, and then to linger.
+/// Writes of one turn, likewise.
+const WRITES_PER_TURN: u32 = 64;
+/// How long the last words to a peer that broke the rules may take, and how long a peer may take to close its side in the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// How soon a peer that has finished sending is probed, and how seldom in the end.
 const FIRST_PROBE: Duration = Duration::from_millis(40);
@@ -96,29 +100,24 @@ impl Driver {
             admission,
             stage: Stage::Open,
             said_goodbye: false,
+            failed: false,
             probe: None,
             copied: 0,
-            _registration: registration,
+            registration,
         }
     }
 
     /// Serves the connection to its end.
     pub(crate) async fn run(mut self) {
         let ended = poll_fn(|cx| self.poll(cx)).await;
-        if matches!(ended, Ended::Broken) {
+        if matches!(ended, Ended::Broken) && !self.failed {
             self.shared.counters.connections_failed.add(1);
         }
         self.report_copies();
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let now = Instant::now();
-        match self.shared.shutdown.phase() {
-            Phase::Serving => {}
-            Phase::Draining => self.drain(now),
-            Phase::Closed | Phase::Ended => return Poll::Ready(Ended::Orderly),
-        }
-        match self.turn(cx, now) {
+        match self.turn(cx, Instant::now()) {
             Ok(again) => {
                 if again {
                     cx.waker().wake_by_ref();
@@ -134,20 +133,38 @@ impl Driver {
         let Self {
             calls, connection, ..
         } = self;
-        calls.run_woken(cx.waker(), |calls, call, completed| {
+        let mut again = calls.run_woken(cx.waker(), |calls, call, completed| {
             answer(connection, calls, call, completed)
         });
-        let mut again = self.expire(cx, now);
+        // Who is to be woken is known by now: a change of the phase after this look is not missed.
+        let phase = self.shared.shutdown.phase();
+        if phase >= Phase::Closed {
+            return Err(Ended::Orderly);
+        }
+        if self.timer.has_fired(cx, now) {
+            self.expire(now);
+        }
         if self.stage == Stage::Open {
             again |= self.read(cx, now)?;
         }
-        self.leave_when_done(now);
-        self.write(cx)?;
+        if phase == Phase::Draining {
+            self.drain(now);
+        }
+        self.leave_when_done();
+        let was_full = self.is_full();
+        again |= self.write(cx, now)?;
+        // A connection that was full has not asked for more bytes, and frames that have arrived may wait in its buffer.
+        again |= was_full && !self.is_full();
         if let Stage::Lingering { .. } = self.stage {
             self.linger(cx)?;
         }
         self.report_copies();
-        Ok(again || self.arm(cx, now)?)
+        Ok(self.arm(cx, now)? || again)
+    }
+
+    /// Whether the connection holds so much for its peer that it takes no further calls until some are done.
+    fn is_full(&self) -> bool {
+        self.connection.held() > self.shared.limits.max_held
     }
 
     /// Reads until there is nothing more, or enough for one turn.
@@ -159,14 +176,15 @@ impl Driver {
             if calls_left == 0 {
                 return Ok(true);
             }
-            if self.stage != Stage::Open || !self.connection.wants_read() {
+            if self.stage != Stage::Open || self.is_full() || !self.connection.wants_read() {
                 return Ok(false);
             }
             match self.receive(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(0)) => {
-                    self.finish_reading(now);
-                    return Ok(false);
+                    self.connection.handle_eof();
+                    self.events(now, &mut calls_left);
+                    self.probe(now, FIRST_PROBE);
                 }
                 Poll::Ready(Ok(_)) => self.events(now, &mut calls_left),
                 Poll::Ready(Err(_)) => return Err(Ended::Broken),
@@ -175,27 +193,31 @@ impl Driver {
         Ok(true)
     }
 
+    /// Reads first and asks whether there is something to read afterwards: handlers share the budget of the task with the questions, and one that uses it up
+    /// must not keep its connection from reading the frame that cancels it.
     fn receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.socket.poll_read_ready(cx))?;
             match self.socket.try_read_buf(self.connection.recv_buffer()) {
-                Err(error) if is_transient(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_read_ready(cx))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
             }
         }
     }
 
-    /// Handles what the bytes so far mean.
+    /// Handles what the bytes so far mean, as far as the connection has room for answers.
     fn events(&mut self, now: Instant, calls_left: &mut u32) {
-        while *calls_left > 0 {
+        while *calls_left > 0 && !self.is_full() {
             match self.connection.poll_event(now) {
                 Ok(Some(event)) => {
                     *calls_left -= 1;
                     self.event(event);
                 }
                 Ok(None) => break,
-                Err(error) => {
-                    self.fail(&error, now);
+                Err(_) => {
+                    self.fail(now);
                     break;
                 }
             }
@@ -215,6 +237,12 @@ impl Driver {
                 ..
             } => {
                 self.shared.counters.calls.add(1);
+                // The calls before it in this turn may have taken its time (P-35).
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    let text = "time ran out before the method was started";
+                    self.connection.fail(call, Code::EXPIRED, text);
+                    return;
+                }
                 let Some(route) = self.shared.router.find(method) else {
                     let (code, text) = self.shared.router.unknown(method);
                     self.connection.fail(call, code, &text);
@@ -232,14 +260,11 @@ impl Driver {
                 }
             }
             ServerEvent::Cancel(call) => self.stop(call, Code::CANCELLED, "cancelled by the caller"),
-            ServerEvent::Expire(call) => {
-                self.stop(call, Code::DEADLINE, "deadline passed while the method ran")
-            }
-            // Greeting is noticed by its result, the end of the peer's bytes by the read that finds it.
-            ServerEvent::Greeted
-            | ServerEvent::PeerFinished
-            | ServerEvent::Pong(_)
-            | ServerEvent::Goaway { .. } => {}
+            ServerEvent::Expire(call) => self.stop_expired(call),
+            // It may still want its answers (P-52).
+            ServerEvent::PeerFinished => self.stage = Stage::Finishing,
+            // Greeting is noticed by its result.
+            ServerEvent::Greeted | ServerEvent::Pong(_) | ServerEvent::Goaway { .. } => {}
             _ => {}
         }
     }
@@ -250,100 +275,111 @@ impl Driver {
         }
     }
 
+    fn stop_expired(&mut self, call: CallId) {
+        self.stop(call, Code::DEADLINE, "deadline passed while the method ran");
+    }
+
     /// The peer broke the rules: what tells it so is queued; nothing else is done for it.
-    fn fail(&mut self, error: &ConnectionError, now: Instant) {
-        let _ = error;
+    fn fail(&mut self, now: Instant) {
+        self.failed = true;
         self.shared.counters.connections_failed.add(1);
         self.calls.stop_all();
         self.stage = Stage::Flushing {
-            until: now + CLOSE_PATIENCE,
+            until: Some(now + CLOSE_PATIENCE),
         };
     }
 
-    /// The peer has finished sending. It may still want its answers (P-52), or be gone: that shows when it is written to.
-    fn finish_reading(&mut self, now: Instant) {
-        if self.stage != Stage::Open {
-            return;
-        }
-        self.connection.handle_eof();
-        // What has arrived is read to its end, which may be in the middle of a frame.
-        self.events(now, &mut u32::MAX.clone());
-        if self.stage != Stage::Open {
-            return;
-        }
-        self.stage = Stage::Finishing;
-        if self.connection.in_flight() > 0 {
-            self.connection.ping(0);
-            self.probe = Some(Probe {
-                at: now + FIRST_PROBE,
-                pause: FIRST_PROBE,
-            });
-        }
+    /// Asks a peer that has finished sending, and that calls still run for, whether it is there: nothing else would show that it is not.
+    fn probe(&mut self, now: Instant, pause: Duration) {
+        let is_open = matches!(self.stage, Stage::Open | Stage::Finishing);
+        self.probe = (is_open && self.connection.in_flight() > 0).then(|| {
+            // Bytes that wait to be written ask the same, and a peer that does not read gets no more of them.
+            if self.connection.send_queue().is_empty() {
+                self.connection.ping(0);
+            }
+            Probe {
+                at: now + pause,
+                pause,
+            }
+        });
     }
 
     /// The server drains: says so once, and takes no further calls.
     fn drain(&mut self, now: Instant) {
-        if matches!(self.stage, Stage::Open) && !self.said_goodbye {
-            if self.connection.peer_preface().is_none() {
-                self.stage = Stage::Flushing { until: now };
-                return;
-            }
-            self.said_goodbye = true;
-            self.connection.goaway(Code::DRAINING, "server is shutting down");
+        if self.stage != Stage::Open || self.said_goodbye {
+            return;
+        }
+        self.said_goodbye = true;
+        self.connection.goaway(Code::DRAINING, "server is shutting down");
+        if self.connection.peer_preface().is_none() {
+            // Whoever has not greeted is owed nothing.
+            self.stage = Stage::Flushing {
+                until: Some(now + CLOSE_PATIENCE),
+            };
         }
     }
 
     /// Moves on once every call that was taken has been answered.
-    fn leave_when_done(&mut self, now: Instant) {
-        let done = self.connection.in_flight() == 0;
-        match self.stage {
-            Stage::Finishing if done => {
-                self.stage = Stage::Flushing {
-                    until: now + CLOSE_PATIENCE,
-                }
-            }
-            Stage::Open if done && self.said_goodbye => {
-                self.stage = Stage::Flushing {
-                    until: now + CLOSE_PATIENCE,
-                };
-            }
-            Stage::Open | Stage::Finishing | Stage::Flushing { .. } | Stage::Lingering { .. } => {}
+    fn leave_when_done(&mut self) {
+        let over = match self.stage {
+            Stage::Open => self.said_goodbye,
+            Stage::Finishing => true,
+            Stage::Flushing { .. } | Stage::Lingering { .. } => false,
+        };
+        if over && self.connection.in_flight() == 0 {
+            self.stage = Stage::Flushing { until: None };
         }
     }
 
-    /// Writes until nothing is queued or the socket takes no more.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
-        while !self.connection.send_queue().is_empty() {
+    /// Writes until nothing is queued or the socket takes no more. Whether it stopped before that, because it was enough for one turn.
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Ended> {
+        for _ in 0..WRITES_PER_TURN {
+            if self.connection.send_queue().is_empty() {
+                return self.finish_writing(now).map(|()| false);
+            }
             match self.transmit(cx) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(Ended::Broken),
             }
         }
-        if let Stage::Flushing { until } = self.stage {
-            if self.socket.shutdown_write().is_err() {
-                return Err(Ended::Orderly);
-            }
-            self.stage = Stage::Lingering { until };
+        Ok(true)
+    }
+
+    /// Nothing is queued: a connection that was waiting for that is shut down.
+    fn finish_writing(&mut self, now: Instant) -> Result<(), Ended> {
+        let Stage::Flushing { .. } = self.stage else {
+            return Ok(());
+        };
+        // P-02: a stranger was told nothing, so nothing can get lost on its way.
+        if self.connection.send_queue().enqueued() == 0 || self.socket.shutdown_write().is_err() {
+            return Err(Ended::Orderly);
         }
+        self.registration.settle();
+        self.stage = Stage::Lingering {
+            until: now + CLOSE_PATIENCE,
+        };
         Ok(())
     }
 
+    /// Writes once: first, and asks for room afterwards, as with reading.
     fn transmit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.socket.poll_write_ready(cx))?;
-        let mut slices = [io::IoSlice::new(&[]); 32];
-        let count = self.connection.io_slices(&mut slices);
-        match self
-            .socket
-            .try_write_vectored(slices.get(..count).unwrap_or_default())
-        {
-            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Ok(written) => {
-                self.connection.advance(written);
-                Poll::Ready(Ok(()))
+        loop {
+            let mut slices = [io::IoSlice::new(&[]); 32];
+            let count = self.connection.io_slices(&mut slices);
+            let slices = slices.get(..count).unwrap_or_default();
+            match self.socket.try_write_vectored(slices) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(written) => {
+                    self.connection.advance(written);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_write_ready(cx))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            Err(error) if is_transient(&error) => Poll::Ready(Ok(())),
-            Err(error) => Poll::Ready(Err(error)),
         }
     }
 
@@ -363,35 +399,22 @@ impl Driver {
         }
     }
 
-    /// Does what is due by now. Whether a turn at once is needed.
-    fn expire(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if !self.timer.has_fired(cx) {
-            return false;
-        }
+    /// Does what is due by now.
+    fn expire(&mut self, now: Instant) {
         self.connection.handle_timeout(now);
-        if self.stage != Stage::Open {
-            // Reading polls the events of an open connection; here nobody else does.
-            self.events(now, &mut CALLS_PER_TURN.clone());
+        while let Some(call) = self.connection.poll_expired() {
+            self.stop_expired(call);
         }
-        if let Some(probe) = self.probe.filter(|probe| probe.at <= now) {
-            if self.connection.in_flight() > 0 {
-                self.connection.ping(0);
-                let pause = (probe.pause * 2).min(LAST_PROBE);
-                self.probe = Some(Probe {
-                    at: now + pause,
-                    pause,
-                });
-            } else {
-                self.probe = None;
-            }
+        if let Some(Probe { pause, .. }) = self.probe.filter(|probe| probe.at <= now) {
+            self.probe(now, (pause * 2).min(LAST_PROBE));
         }
-        false
     }
 
     /// Arms the timer for the next thing that is due, or ends a connection whose patience is over.
     fn arm(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Ended> {
         let patience = match self.stage {
-            Stage::Flushing { until } | Stage::Lingering { until } => Some(until),
+            Stage::Flushing { until } => until,
+            Stage::Lingering { until } => Some(until),
             Stage::Open | Stage::Finishing => None,
         };
         if patience.is_some_and(|until| until <= now) {

@@ -1,5 +1,7 @@
 //! Wake-ups of one connection: which of its handlers can run on, and the task that runs them.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
@@ -9,19 +11,22 @@ pub(crate) struct ReadyList(Mutex<Ready>);
 
 #[derive(Debug, Default)]
 struct Ready {
-    calls: Vec<usize>,
+    calls: VecDeque<usize>,
     task: Option<Waker>,
 }
 
 impl ReadyList {
-    /// Notes which task runs the connection, and moves the woken calls into `calls` (whose memory is used for the next ones).
-    pub(crate) fn take(&self, task: &Waker, calls: &mut Vec<usize>) {
+    /// Notes which task runs the connection, and appends the woken calls to `calls` (whose memory is used for the next ones).
+    pub(crate) fn take(&self, task: &Waker, calls: &mut VecDeque<usize>) {
         let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !ready.task.as_ref().is_some_and(|known| known.will_wake(task)) {
             ready.task = Some(task.clone());
         }
-        calls.clear();
-        std::mem::swap(&mut ready.calls, calls);
+        if calls.is_empty() {
+            std::mem::swap(&mut ready.calls, calls);
+        } else {
+            calls.append(&mut ready.calls);
+        }
     }
 
     /// Wakes the connection without a handler: its surroundings have changed.
@@ -35,7 +40,7 @@ impl ReadyList {
     fn push(&self, call: usize) {
         let task = {
             let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            ready.calls.push(call);
+            ready.calls.push_back(call);
             // The task takes all calls at once, so only the first needs to wake it.
             if ready.calls.len() == 1 {
                 ready.task.clone()
@@ -49,26 +54,108 @@ impl ReadyList {
     }
 }
 
-/// Wakes one handler. A waker that outlives its call wakes the next call of the same slot once too often, which does no harm.
-struct CallWaker {
-    list: Arc<ReadyList>,
-    call: usize,
+/// Wakes the handler in one slot. Made once per slot and kept.
+///
+/// A waker that outlives its call wakes the next call of the same slot once too often, which does no harm.
+#[derive(Debug)]
+pub(crate) struct CallWaker {
+    wake: Arc<CallWake>,
+    waker: Waker,
 }
 
-impl Wake for CallWaker {
+#[derive(Debug)]
+struct CallWake {
+    list: Arc<ReadyList>,
+    call: usize,
+    /// Whether the call is in the list, or taken from it and not run yet. However often it is woken, it is there once: so the list is no longer than the
+    /// table of calls, and a handler that waits for many things is not polled once for each.
+    queued: AtomicBool,
+}
+
+impl CallWaker {
+    /// The waker of the call in slot `call`.
+    pub(crate) fn new(list: &Arc<ReadyList>, call: usize) -> Self {
+        let wake = Arc::new(CallWake {
+            list: Arc::clone(list),
+            call,
+            queued: AtomicBool::new(false),
+        });
+        let waker = Waker::from(Arc::clone(&wake));
+        Self { wake, waker }
+    }
+
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Takes note that the call was taken from the list and is about to run: the next wake-up puts it there again.
+    pub(crate) fn clear(&self) {
+        // Acquires what was done before the wake-ups that found the call queued already.
+        self.wake.queued.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl Wake for CallWake {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.list.push(self.call);
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.list.push(self.call);
+        }
     }
 }
 
-/// The waker of the call in slot `call`. Made once per slot and kept.
-pub(crate) fn call_waker(list: &Arc<ReadyList>, call: usize) -> Waker {
-    Waker::from(Arc::new(CallWaker {
-        list: Arc::clone(list),
-        call,
-    }))
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn taken(list: &ReadyList, task: &Waker) -> Vec<usize> {
+        let mut calls = VecDeque::new();
+        list.take(task, &mut calls);
+        calls.into()
+    }
+
+    #[test]
+    fn a_call_that_is_woken_often_is_listed_once_and_wakes_the_task_once() {
+        let list = Arc::new(ReadyList::default());
+        let count = Arc::new(Count::default());
+        let task = Waker::from(Arc::clone(&count));
+        assert_eq!(taken(&list, &task), []);
+        let (one, two) = (CallWaker::new(&list, 1), CallWaker::new(&list, 2));
+        for _ in 0..100 {
+            two.waker().wake_by_ref();
+            one.waker().wake_by_ref();
+        }
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(taken(&list, &task), [2, 1]);
+        one.waker().wake_by_ref();
+        assert_eq!(taken(&list, &task), [], "taken, and not run yet");
+        one.clear();
+        one.waker().wake_by_ref();
+        assert_eq!(taken(&list, &task), [1]);
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn what_is_taken_follows_what_was_left() {
+        let list = Arc::new(ReadyList::default());
+        let task = Waker::noop();
+        let mut calls = VecDeque::from([7]);
+        CallWaker::new(&list, 3).waker().wake_by_ref();
+        list.take(task, &mut calls);
+        assert_eq!(calls, [7, 3]);
+    }
 }

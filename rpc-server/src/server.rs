@@ -1,7 +1,6 @@
 //! Server: starts reactors and acceptors, is the handle to them, and brings them to an end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rpc_net::{Address, BindOptions, BoundListener, Socket};
@@ -70,20 +69,17 @@ impl Server {
     ///
     /// Dropping the future drops the server with it, which closes it at once.
     pub async fn shutdown(self) -> Drained {
-        let cut_off = self.begin();
+        self.begin();
         self.shared.shutdown.reached(Phase::Ended).await;
-        Drained {
-            cut_off: cut_off.load(Ordering::Acquire),
-        }
+        self.drained()
     }
 
-    /// Does what [`Server::shutdown`] does, blocking the thread.
+    /// Does what [`Server::shutdown`] does, blocking the thread: not one that the server's connections need, such as that of a single-threaded runtime in which
+    /// [`start_here`](ServerBuilder::start_here) was called.
     pub fn shutdown_blocking(self) -> Drained {
-        let cut_off = self.begin();
+        self.begin();
         self.shared.shutdown.wait(Phase::Ended);
-        Drained {
-            cut_off: cut_off.load(Ordering::Acquire),
-        }
+        self.drained()
     }
 
     /// A handle that can close the server at once while somebody else waits for its shutdown: for a second signal.
@@ -94,14 +90,15 @@ impl Server {
     }
 
     /// Starts the thread that sees the shutdown through. It is a thread of its own, so that no handler that blocks its reactor can hold it up.
-    fn begin(&self) -> Arc<AtomicUsize> {
-        let cut_off = Arc::new(AtomicUsize::new(0));
+    fn begin(&self) {
         self.shared.shutdown.advance(Phase::Draining);
-        let (shared, result, grace) = (Arc::clone(&self.shared), Arc::clone(&cut_off), self.grace);
+        let (shared, grace) = (Arc::clone(&self.shared), self.grace);
         let see_through = move || {
             let start = Instant::now();
-            result.store(shared.shutdown.wait_idle(grace, Phase::Closed), Ordering::Release);
+            shared.shutdown.wait_idle(grace, Phase::Closed);
             shared.shutdown.advance(Phase::Closed);
+            // What was cut off closes at once, unless a handler blocks its reactor.
+            shared.shutdown.wait_idle(CUT_OFF_PATIENCE, Phase::Ended);
             // Jobs whose callers have gone may still run; they were told to stop.
             shared.pool.join(grace.saturating_sub(start.elapsed()));
             shared.shutdown.advance(Phase::Ended);
@@ -109,13 +106,20 @@ impl Server {
         let thread = std::thread::Builder::new().name("rpc-shutdown".to_owned());
         if thread.spawn(see_through).is_err() {
             // Without a thread to wait for them, connections cannot be waited for.
-            cut_off.store(self.shared.shutdown.open_connections(), Ordering::Release);
             self.shared.pool.stop();
             self.shared.shutdown.advance(Phase::Ended);
         }
-        cut_off
+    }
+
+    fn drained(&self) -> Drained {
+        Drained {
+            cut_off: self.shared.shutdown.cut_off(),
+        }
     }
 }
+
+/// How long a shutdown waits for connections that were cut off to close.
+const CUT_OFF_PATIENCE: Duration = Duration::from_millis(100);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -148,26 +152,50 @@ impl Closer {
 
 /// Starts a server on reactor threads of its own.
 pub(crate) fn start_threads(parts: Checked) -> Result<Server, StartError> {
-    let runtimes = (0..parts.config.reactors)
-        .map(|_| Builder::new_current_thread().enable_io().enable_time().build())
+    let reactors = (0..parts.config.reactors)
+        .map(|_| Reactor::new())
         .collect::<Result<Vec<_>, _>>()
         .map_err(StartError::Threads)?;
-    let handles: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
+    let handles: Vec<_> = reactors.iter().filter_map(Reactor::handle).collect();
     let server = start_on(&handles, parts)?;
-    for (number, runtime) in runtimes.into_iter().enumerate() {
+    for (number, reactor) in reactors.into_iter().enumerate() {
         let shutdown = Arc::clone(&server.shared.shutdown);
         let thread = std::thread::Builder::new().name(format!("rpc-reactor-{number}"));
         thread
-            .spawn(move || run_reactor(&runtime, &shutdown))
+            .spawn(move || reactor.run(&shutdown))
             .map_err(StartError::Threads)?;
     }
     Ok(server)
 }
 
-/// Runs the connections of one reactor until the server is closed.
-fn run_reactor(runtime: &Runtime, shutdown: &Shutdown) {
-    runtime.block_on(shutdown.reached(Phase::Closed));
-    // Dropping the runtime drops what is left: handlers are stopped, sockets closed.
+/// A runtime that can be dropped anywhere. Tokio's own panics when it is dropped in a task, which is where a server is started that finds its port taken.
+struct Reactor(Option<Runtime>);
+
+impl Reactor {
+    fn new() -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone())
+    }
+
+    /// Runs connections until the server is closed.
+    fn run(self, shutdown: &Shutdown) {
+        if let Some(runtime) = &self.0 {
+            runtime.block_on(shutdown.reached(Phase::Closed));
+        }
+    }
+}
+
+impl Drop for Reactor {
+    /// Drops what is left: handlers are stopped, sockets closed.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Starts a server on runtimes that are there already.
@@ -207,7 +235,12 @@ pub(crate) fn start_on(reactors: &[Handle], parts: Checked) -> Result<Server, St
             };
             let _guard = reactor.enter();
             let listener = listener.into_tokio().map_err(StartError::Threads)?;
-            reactor.spawn(accept(listener, Arc::clone(&shared), deal(targets, &shared)));
+            let (shared, accepting) = (Arc::clone(&shared), shared.shutdown.register_acceptor());
+            let run = deal(targets, &shared);
+            reactor.spawn(async move {
+                accept(listener, shared, run).await;
+                drop(accepting);
+            });
         }
     }
     Ok(server)

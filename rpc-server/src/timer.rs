@@ -15,15 +15,15 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    /// Whether the alarm has rung. It then has to be armed again.
-    pub(crate) fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.armed.is_none() {
-            return false;
-        }
-        let fired = self
-            .sleep
-            .as_mut()
-            .is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
+    /// Whether the alarm has rung by `now`. It then has to be armed again.
+    pub(crate) fn has_fired(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(armed) = self.armed else { return false };
+        // The clock comes first: a task that has used up its budget is told that its timers wait.
+        let fired = armed <= now
+            || self
+                .sleep
+                .as_mut()
+                .is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
         if fired {
             self.armed = None;
         }

@@ -1,0 +1,15 @@
+//! The server over real sockets: with generated clients, and with scripted peers that send bytes as PROTOCOL.md describes them, or worse.
+//!
+//! Rows `F1`, `R5`, … are those of the catalogue of bad inputs and faults. In every test with a hostile peer another client, the *probe*, keeps
+//! working and loses nothing.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod cancel;
+mod end_to_end;
+mod handlers;
+mod hostile_peer;
+mod limits;
+mod shutdown;
+mod support;
+mod versions;
