@@ -44,7 +44,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let count = plotter.count(&Serde::new(figure.clone())).owned().await?;
     let mirrored = plotter.mirrored(&Serde::new(figure)).owned().await?;
-    println!("{}: {count} points, mirrored {:?}", mirrored.title, mirrored.points);
+    println!(
+        "{}: {count} points, mirrored {:?}",
+        mirrored.title, mirrored.points
+    );
     assert_eq!(mirrored.points, [(-1.0, 2.0), (-3.0, 4.0)]);
     Ok(())
 }
