@@ -91,7 +91,7 @@ fn calls<C: Caller>(c: &mut Criterion, name: &str, runtime: &Runtime, client: &B
     });
     group.throughput(Throughput::Elements(1_000));
     group.bench_function("1,000 records back", |b| {
-        b.iter(|| runtime.block_on(async { sum(&*client.list().await.unwrap()) }))
+        b.iter(|| runtime.block_on(async { sum(&client.list().await.unwrap()) }))
     });
     group.throughput(Throughput::Bytes(1 << 20));
     group.bench_function("1 MiB there", |b| {

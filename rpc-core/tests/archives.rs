@@ -1,5 +1,7 @@
 //! Archives: every allowed type round-trips, and whatever is not its archive is refused.
 
+#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails its test")]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

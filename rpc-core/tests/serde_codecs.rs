@@ -1,5 +1,7 @@
 //! `Serde<T>`: types with serde derives alone travel through either codec, and hostile bytes cost no more than their length.
 
+#![allow(clippy::unwrap_used, reason = "what a helper cannot do fails its test")]
+
 #![cfg(all(feature = "postcard", feature = "bincode"))]
 
 use std::collections::BTreeMap;
@@ -23,13 +25,13 @@ enum Shape {
     Point,
     Circle(f64),
     Box { width: f64, height: f64 },
-    Group(Vec<Shape>),
+    Group(Vec<Self>),
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum List {
     End,
-    Then(Box<List>),
+    Then(Box<Self>),
 }
 
 /// Refuses to be serialised.
