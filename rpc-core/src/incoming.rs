@@ -226,6 +226,11 @@ enum Verdict {
 }
 
 impl Job {
+    /// Whether its call has expired or was cancelled: [`run`](Self::run) only answers it then.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.control.is_cancelled() || self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
     /// Runs the handler, unless its call has expired or was cancelled. Its panic passes through; the call is answered all the same.
     pub fn run(self, now: Instant) {
         let verdict = if self.control.is_cancelled() {

@@ -1,7 +1,7 @@
 //! Wire format, archives, signatures and the sans-IO connection of a typed RPC framework whose messages are read in place.
 //!
-//! A crate that declares a service needs this crate alone. A **service** is a trait with [`#[service]`](service), its messages are structs and
-//! enums with [`#[message]`](message):
+//! A crate that declares a service needs this crate alone. A **service** is a trait with [`#[service]`](macro@service), its messages are structs and
+//! enums with [`#[message]`](macro@message):
 //!
 //! ```
 //! use rpc_core::{message, service};

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::input::Input;
-use super::messages::{Chain, Figure, Plot, Point, Tree};
+use super::messages::{Chain, Figure, Plot, Point, TallTree, Tree};
 use super::mutate::mutate;
 use crate::archive::Archive;
 use crate::encode::{EncodeError, encode};
@@ -49,6 +49,7 @@ const FAMILY: &[Member] = &[
     Member::of::<Vec<Vec<Option<Box<u8>>>>>(),
     Member::of::<()>(),
     Member::of::<(Box<[Point]>, Vec<bool>)>(),
+    Member::of::<TallTree>(),
 ];
 
 type Scalars = (bool, char, i8, u16, i32, u64, i128, f32, f64, NonZeroU32);
@@ -107,6 +108,8 @@ fn run_type<T: Subject>(input: &mut Input<'_>) {
 /// If the bytes are accepted: reads all of it in place, then deserialises it, and archives that again.
 fn read<T: Subject>(bytes: &[u8]) -> Option<T> {
     let archive = Archive::<T>::validate(Bytes::copy_from_slice(bytes)).ok()?;
+    // P-72
+    assert!(T::DEPTH > 0 || bytes.len() == size_of::<Archived<T>>());
     let mut text = Length(0);
     write!(text, "{:?}", &*archive).expect("nothing limits the text");
     assert!(
@@ -190,6 +193,7 @@ arbitrary_subjects!(
     Vec<Vec<Option<Box<u8>>>>,
     (),
     (Box<[Point]>, Vec<bool>),
+    TallTree,
 );
 
 impl Subject for BTreeMap<String, Vec<u8>> {

@@ -1,7 +1,9 @@
 //! Target `client_bytes`: a client's connection, an owner that does anything, and a server that sends anything.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
 
 use super::input::Input;
 use super::server::{MAX_STREAM, anything, limits};
@@ -25,9 +27,11 @@ pub(super) fn run(input: &mut Input<'_>) {
     }
     let mut client = Model::new(limits);
     if settings & 0x40 == 0 {
-        client.on_the_way.extend(script::preface(Side::Server, input));
+        client
+            .on_the_way
+            .extend_from_slice(&script::preface(Side::Server, input));
     }
-    while !input.is_empty() && client.received.len() < MAX_STREAM {
+    while !input.is_empty() && client.received.len() + client.on_the_way.len() < MAX_STREAM {
         client.operate(input);
         client.poll();
         client.check();
@@ -62,12 +66,15 @@ struct Model {
     limits: Limits,
     now: Instant,
     /// What the server has sent and the connection has not received.
-    on_the_way: Vec<u8>,
+    on_the_way: BytesMut,
     received: Vec<u8>,
     sent: Vec<u8>,
     /// Calls that have not ended for their owner.
-    waiting: BTreeSet<CallId>,
+    /// Each with the number of calls that were started before it.
+    waiting: BTreeMap<CallId, usize>,
     started: usize,
+    /// How many of them the server has taken, since it said so.
+    taken: u64,
     /// Replies and failures that ended a call for its owner or released its slot.
     finals: usize,
     error: Option<ConnectionError>,
@@ -83,11 +90,12 @@ impl Model {
             connection: ClientConnection::new(limits, now),
             limits,
             now,
-            on_the_way: Vec::new(),
+            on_the_way: BytesMut::new(),
             received: Vec::new(),
             sent: Vec::new(),
-            waiting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             started: 0,
+            taken: u64::MAX,
             finals: 0,
             error: None,
             ended: false,
@@ -98,13 +106,13 @@ impl Model {
 
     fn operate(&mut self, input: &mut Input<'_>) {
         match input.byte() % 16 {
-            0..=3 => self.on_the_way.extend(anything(input)),
+            0..=3 => self.on_the_way.extend_from_slice(&anything(input)),
             4 | 5 => self.deliver(input.len()),
             6 => self.deliver(usize::MAX),
             7..=9 => self.start_call(input),
             10 => {
                 let index = input.index(self.waiting.len());
-                let call = self.waiting.iter().nth(index).copied().unwrap_or(CallId(3));
+                let call = self.waiting.keys().nth(index).copied().unwrap_or(CallId(3));
                 self.waiting.remove(&call);
                 self.owner(|connection| connection.cancel(call));
             }
@@ -148,7 +156,7 @@ impl Model {
             return;
         }
         let len = receive(&mut self.connection, &self.on_the_way, limit);
-        self.received.extend(self.on_the_way.drain(..len));
+        self.received.extend_from_slice(&self.on_the_way.split_to(len));
     }
 
     fn start_call(&mut self, input: &mut Input<'_>) {
@@ -165,7 +173,11 @@ impl Model {
         {
             Ok(call) => {
                 assert!(has_slot && call.0 < self.limits.max_calls);
-                assert!(self.waiting.insert(call), "call {call} waits already");
+                assert_eq!(
+                    self.waiting.insert(call, self.started),
+                    None,
+                    "call {call} waits already"
+                );
                 self.started += 1;
             }
             Err(error) => {
@@ -207,13 +219,14 @@ impl Model {
                 assert!(!self.greeted);
                 self.greeted = true;
             }
-            ClientEvent::Goaway { .. } | ClientEvent::Pong(_) => assert!(self.greeted),
+            ClientEvent::Goaway { taken, .. } => self.taken = *taken,
+            ClientEvent::Pong(_) => assert!(self.greeted),
             ClientEvent::PeerFinished => assert!(self.ended),
         }
     }
 
     fn end(&mut self, call: CallId) {
-        assert!(self.waiting.remove(&call), "call {call} ended twice");
+        assert!(self.waiting.remove(&call).is_some(), "call {call} ended twice");
     }
 
     fn check(&self) {
@@ -221,6 +234,8 @@ impl Model {
         let queue = connection.send_queue();
         assert_eq!(connection.waiting(), self.waiting.len());
         assert!(connection.busy() >= connection.waiting());
+        // P-51: the owner knows of all calls that were not taken.
+        assert!(self.waiting.values().all(|order| (*order as u64) < self.taken));
         assert!(connection.busy() <= self.limits.max_calls as usize);
         assert_eq!(
             self.finals + connection.busy(),

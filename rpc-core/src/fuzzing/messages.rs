@@ -36,6 +36,14 @@ pub(super) struct Tree {
     pub(super) children: Vec<Tree>,
 }
 
+/// The same with more depth: an archive of it may be one of [`Tree`], or nested too deep for it.
+#[message(max_depth = 64)]
+#[derive(Arbitrary, Clone, Debug, PartialEq)]
+pub(super) struct TallTree {
+    pub(super) label: String,
+    pub(super) children: Vec<TallTree>,
+}
+
 /// A recursive enumeration of the greatest depth.
 #[message(max_depth = 64)]
 #[derive(Arbitrary, Clone, Debug, PartialEq)]

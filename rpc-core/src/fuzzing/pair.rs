@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::input::Input;
 use super::start;
@@ -38,8 +38,8 @@ struct Pair {
     server: ServerConnection,
     client_now: Instant,
     server_now: Instant,
-    to_server: Vec<u8>,
-    to_client: Vec<u8>,
+    to_server: BytesMut,
+    to_client: BytesMut,
     /// Calls that the client waits for.
     waiting: BTreeMap<CallId, Call>,
     /// Calls that run at the server, and the mark of their arguments.
@@ -51,6 +51,11 @@ struct Pair {
     /// Whether a goaway was sent by either side, and by the server.
     draining: bool,
     server_draining: bool,
+    /// Calls that have arrived, and how many had when the server said goodbye.
+    arrivals: u64,
+    taken: Option<u64>,
+    /// What the client has heard of that.
+    refused_from: u64,
 }
 
 /// A call by which the owner recognises what belongs to it.
@@ -58,6 +63,10 @@ struct Pair {
 struct Call {
     mark: u8,
     len: usize,
+    /// Calls that were started before it.
+    order: u64,
+    /// Where its frame ends in the client's stream.
+    end: u64,
     arrived: bool,
 }
 
@@ -85,8 +94,8 @@ impl Pair {
             server: ServerConnection::new(limits, now),
             client_now: now,
             server_now: now,
-            to_server: Vec::new(),
-            to_client: Vec::new(),
+            to_server: BytesMut::new(),
+            to_client: BytesMut::new(),
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
             started: 0,
@@ -95,6 +104,9 @@ impl Pair {
             lost: false,
             draining: false,
             server_draining: false,
+            arrivals: 0,
+            taken: None,
+            refused_from: u64::MAX,
         }
     }
 
@@ -114,7 +126,9 @@ impl Pair {
                 }
             }
             7 => self.transmit_client(input.len()),
-            8 => self.to_client.extend(transmit(&mut self.server, input.len())),
+            8 => self
+                .to_client
+                .extend_from_slice(&transmit(&mut self.server, input.len())),
             9 | 10 => self.deliver(input.len(), 0),
             11 | 12 => self.deliver(0, input.len()),
             13 => {
@@ -137,6 +151,7 @@ impl Pair {
                 self.server.goaway(Code::DRAINING, "");
                 self.draining = true;
                 self.server_draining = true;
+                self.taken.get_or_insert(self.arrivals);
                 if self.server.is_closing() {
                     // Nobody has greeted it, so it owes nothing to anybody and closes.
                     self.lose();
@@ -177,6 +192,8 @@ impl Pair {
                 let new = Call {
                     mark,
                     len,
+                    order: self.started.into(),
+                    end: self.client.send_queue().enqueued(),
                     arrived: false,
                 };
                 assert_eq!(
@@ -207,13 +224,20 @@ impl Pair {
     /// The connection breaks: bytes on the way are gone, and what is known of each call has to be right.
     fn lose(&mut self) {
         self.lost = true;
+        let transmitted = self.client.send_queue().transmitted();
         for (call, sent) in self.client.abandon_all() {
             let known = self
                 .waiting
                 .remove(&call)
                 .unwrap_or_else(|| panic!("call {call} ended twice"));
+            let left = if known.end > transmitted {
+                Sent::NotSent
+            } else {
+                Sent::MaybeSent
+            };
+            assert_eq!(sent, left);
             assert!(
-                sent == Sent::MaybeSent || !known.arrived,
+                !known.arrived || sent == Sent::MaybeSent,
                 "call {call} has arrived"
             );
         }
@@ -222,21 +246,22 @@ impl Pair {
 
     fn transmit_client(&mut self, limit: usize) {
         if !self.client_finished {
-            self.to_server.extend(transmit(&mut self.client, limit));
+            self.to_server
+                .extend_from_slice(&transmit(&mut self.client, limit));
         }
     }
 
     fn deliver(&mut self, to_server: usize, to_client: usize) {
         if to_server > 0 && self.server.wants_read() {
             let len = receive(&mut self.server, &self.to_server, to_server);
-            self.to_server.drain(..len);
+            self.to_server.advance(len);
             if self.client_finished && self.to_server.is_empty() {
                 self.server.handle_eof();
             }
         }
         if to_client > 0 && self.client.wants_read() {
             let len = receive(&mut self.client, &self.to_client, to_client);
-            self.to_client.drain(..len);
+            self.to_client.advance(len);
         }
         self.poll();
     }
@@ -245,7 +270,8 @@ impl Pair {
     fn move_all(&mut self) {
         loop {
             self.transmit_client(usize::MAX);
-            self.to_client.extend(transmit(&mut self.server, usize::MAX));
+            self.to_client
+                .extend_from_slice(&transmit(&mut self.server, usize::MAX));
             let before = (self.to_server.len(), self.to_client.len());
             self.deliver(usize::MAX, usize::MAX);
             if before == (self.to_server.len(), self.to_client.len()) {
@@ -276,6 +302,7 @@ impl Pair {
                 ..
             } => {
                 assert_eq!(method, METHOD);
+                self.arrivals += 1;
                 let mark = arguments.first().copied().unwrap_or_default();
                 assert!(arguments.iter().all(|byte| *byte == mark));
                 if let Some(known) = self.waiting.get_mut(&call).filter(|known| !known.arrived) {
@@ -310,7 +337,6 @@ impl Pair {
                 call, error, body, ..
             } => self.end(call, Some((error, body))),
             ClientEvent::Failure { call, code, .. } => {
-                // A slot that was given up and is used again hears of the call that has it, not of the one that had it.
                 let ran = self.waiting.get(&call).is_some_and(|known| known.arrived);
                 assert!(ran || !code.may_have_run(), "call {call} did not arrive");
                 self.end(call, None);
@@ -323,9 +349,12 @@ impl Pair {
                 );
                 self.end(call, None);
             }
+            ClientEvent::Goaway { taken, .. } => {
+                assert_eq!(Some(taken), self.taken, "what the server has taken");
+                self.refused_from = taken;
+            }
             ClientEvent::Greeted
             | ClientEvent::Released
-            | ClientEvent::Goaway { .. }
             | ClientEvent::Pong(_)
             | ClientEvent::PeerFinished => {}
         }
@@ -350,6 +379,8 @@ impl Pair {
         assert_eq!(self.client.waiting(), self.waiting.len());
         assert_eq!(self.server.in_flight(), self.running.len());
         assert!(self.client.busy() <= self.max_calls as usize);
+        // P-51: the owner knows of all calls that were not taken.
+        assert!(self.waiting.values().all(|call| call.order < self.refused_from));
     }
 
     /// Lets everything arrive and answers what runs; then both are idle.

@@ -76,7 +76,8 @@ fn about_connection(kind: Kind) -> bool {
 /// Mostly small, sometimes at an edge.
 fn number(input: &mut Input<'_>) -> u32 {
     match input.byte() {
-        0xfc => 1_023,
+        0xfb => 1_023,
+        0xfc => 1_024,
         0xfd => 65_536,
         0xfe => u32::MAX,
         0xff => input.u32(),

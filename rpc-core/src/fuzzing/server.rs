@@ -1,7 +1,9 @@
 //! Target `server_bytes`: a server's connection, an owner that does anything, and a client that sends anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
 
 use super::input::Input;
 use super::trace::{headers, play, receive, transmit};
@@ -24,9 +26,11 @@ pub(super) fn run(input: &mut Input<'_>) {
     }
     let mut server = Model::new(limits);
     if settings & 0x40 == 0 {
-        server.on_the_way.extend(script::preface(Side::Client, input));
+        server
+            .on_the_way
+            .extend_from_slice(&script::preface(Side::Client, input));
     }
-    while !input.is_empty() && server.received.len() < MAX_STREAM {
+    while !input.is_empty() && server.received.len() + server.on_the_way.len() < MAX_STREAM {
         server.operate(input);
         server.poll();
         server.check();
@@ -82,11 +86,13 @@ struct Model {
     limits: Limits,
     now: Instant,
     /// What the client has sent and the connection has not received.
-    on_the_way: Vec<u8>,
+    on_the_way: BytesMut,
     received: Vec<u8>,
     sent: Vec<u8>,
     /// Calls that wait for their end, and the length of their bodies.
     running: BTreeMap<CallId, usize>,
+    /// Those of them that the owner was asked to stop.
+    stopping: BTreeSet<CallId>,
     error: Option<ConnectionError>,
     ended: bool,
     /// Bytes that were queued because the owner wanted it.
@@ -101,10 +107,11 @@ impl Model {
             connection: ServerConnection::new(limits, now),
             limits,
             now,
-            on_the_way: Vec::new(),
+            on_the_way: BytesMut::new(),
             received: Vec::new(),
             sent: Vec::new(),
             running: BTreeMap::new(),
+            stopping: BTreeSet::new(),
             error: None,
             ended: false,
             own: 0,
@@ -114,7 +121,7 @@ impl Model {
 
     fn operate(&mut self, input: &mut Input<'_>) {
         match input.byte() % 16 {
-            0..=3 => self.on_the_way.extend(anything(input)),
+            0..=3 => self.on_the_way.extend_from_slice(&anything(input)),
             4..=6 => self.deliver(input.len()),
             7 => self.deliver(usize::MAX),
             8 | 9 => self.reply(input),
@@ -157,7 +164,7 @@ impl Model {
             return;
         }
         let len = receive(&mut self.connection, &self.on_the_way, limit);
-        self.received.extend(self.on_the_way.drain(..len));
+        self.received.extend_from_slice(&self.on_the_way.split_to(len));
         self.poll();
         // One read can bring no more than itself and what was incomplete before it.
         let most = self.limits.max_held + len + self.limits.max_body as usize + 64;
@@ -180,7 +187,7 @@ impl Model {
         let error = input.byte() & 1 == 1;
         self.owner(|connection| connection.reply(call, &mut frame, error));
         assert_eq!(frame.body_len(), 0, "the frame is left empty");
-        self.running.remove(&call);
+        self.end(call);
     }
 
     fn fail(&mut self, input: &mut Input<'_>) {
@@ -188,7 +195,12 @@ impl Model {
         let code = Code::from_number(input.byte().into());
         let text = "ä".repeat(input.len() % 9_000);
         self.owner(|connection| connection.fail(call, code, &text));
+        self.end(call);
+    }
+
+    fn end(&mut self, call: CallId) {
         self.running.remove(&call);
+        self.stopping.remove(&call);
     }
 
     fn poll(&mut self) {
@@ -226,6 +238,7 @@ impl Model {
             }
             ServerEvent::Cancel(call) | ServerEvent::Expire(call) => {
                 assert!(self.running.contains_key(&call), "call {call} is not running");
+                assert!(self.stopping.insert(call), "call {call} is being stopped already");
             }
             ServerEvent::Greeted => {
                 assert!(!self.greeted);

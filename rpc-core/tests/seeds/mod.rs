@@ -96,6 +96,17 @@ fn server() -> Vec<(&'static str, Vec<u8>)> {
                 ],
             ),
         ),
+        (
+            "cancel-then-deadline",
+            story(
+                1,
+                &[
+                    send(call(0, 9, 0, b"x")),
+                    send(plain(CANCEL, 0)),
+                    vec![7, 15, 10, 0, 1, 0],
+                ],
+            ),
+        ),
         ("cancel-of-nothing", story(1, &[send(plain(CANCEL, 3)), vec![7]])),
         (
             "busy-id",
@@ -106,7 +117,10 @@ fn server() -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "id-above-the-limit",
-            story(0, &[send(call(200, 0, 0, b"x")), vec![7]]),
+            story(
+                0,
+                &[send(call(15, 0, 0, b"x")), send(call(16, 0, 0, b"x")), vec![7]],
+            ),
         ),
         (
             "deadline",
@@ -190,6 +204,16 @@ fn server() -> Vec<(&'static str, Vec<u8>)> {
         (
             "end-within-a-frame",
             story(1, &[send(call(0, 0, 0, b"arguments")), vec![4, 40, 14, 0xff]]),
+        ),
+        (
+            "end-within-a-header",
+            story(
+                1,
+                &[
+                    send(call(0, 0, 0, b"arguments")),
+                    vec![0, 0xe0, 2, 0, 0, 7, 14, 0xff],
+                ],
+            ),
         ),
         (
             "another-protocol",
@@ -418,7 +442,19 @@ fn archive() -> Vec<Seed> {
             [vec![index, 1], mutations, noise(number, 96)].concat(),
         )
     });
-    whole.chain(damaged).collect()
+    // Around the depth that the type states: an odd byte is one more child, and zeros from the end are empty labels.
+    let deep = (4..=8).map(|depth| {
+        let archive = archive_sample(TALL_TREE, &[vec![1; depth], vec![0; 64]].concat()).unwrap();
+        seed(format!("12-depth-{depth}"), [vec![TREE, 0], archive].concat())
+    });
+    // P-72
+    let leading = IN_ONE_PLACE.map(|index| {
+        seed(
+            format!("{index:02}-behind-others"),
+            [vec![index, 0], vec![0; 16], sample(index, 1)].concat(),
+        )
+    });
+    whole.chain(damaged).chain(deep).chain(leading).collect()
 }
 
 /// For each method: a call as it is, and one that is damaged on its way there or back.
@@ -471,5 +507,10 @@ fn noise(seed: u32, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-const TYPE_COUNT: u8 = 21;
+const TYPE_COUNT: u8 = 22;
+/// The places of types without parts that lie elsewhere.
+const IN_ONE_PLACE: [u8; 3] = [0, 9, 19];
+/// The place of `Tree` in the family, and of the deeper type of the same layout.
+const TREE: u8 = 12;
+const TALL_TREE: u8 = 21;
 const METHOD_COUNT: u8 = 12;
