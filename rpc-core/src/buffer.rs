@@ -31,7 +31,7 @@ pub struct RecvBuffer {
     retired_allocated: usize,
     /// Whether a body was handed out of `segment`, so that growing it means moving.
     shared: bool,
-    /// Length of new segments: `MIN_SEGMENT` to `MAX_SEGMENT`, doubled when a read fills one.
+    /// Length of new segments: `MIN_SEGMENT` to `MAX_SEGMENT`, doubled when a read fills one or a frame is cut.
     segment_len: usize,
     /// Length of the incomplete frame at the front, 0 while its header is incomplete.
     wanted: usize,
@@ -72,6 +72,12 @@ impl RecvBuffer {
             unread + MIN_ROOM
         };
         if self.segment.capacity() < need {
+            if unread > 0 {
+                // A frame was cut. Longer segments cut fewer.
+                self.segment_len = self
+                    .segment_len
+                    .max((self.segment_len * 2).min(MAX_SEGMENT_FOR_CUTS));
+            }
             self.make_room(need);
         }
         self.offered = self.segment.capacity() - unread;
@@ -273,6 +279,8 @@ const ALIGNMENT: usize = 16;
 const MIN_ROOM: usize = 1 << 10;
 /// Length of the first segment.
 const MIN_SEGMENT: usize = 8 << 10;
+/// Length up to which segments grow because their ends cut frames: a tenth of the bytes is moved then, where frames are long.
+const MAX_SEGMENT_FOR_CUTS: usize = 64 << 10;
 /// Length up to which segments grow with the traffic, and up to which a frame gets room on its own word.
 const MAX_SEGMENT: usize = 256 << 10;
 

@@ -8,7 +8,7 @@ use crate::frame_buf::FrameBuf;
 use crate::header::{FrameHeader, HEADER_LEN};
 
 /// Frames up to this length are copied behind each other, so that one write carries many; longer ones cost less as a slice of their own.
-pub const COALESCE_LEN: usize = 16 << 10;
+pub const COALESCE_LEN: usize = 4 << 10;
 
 /// Bytes on their way to the peer.
 ///
@@ -27,8 +27,8 @@ pub struct SendQueue {
     copied: u64,
     /// Empty buffers for small frames.
     spare: Vec<Vec<u8>>,
-    /// The last large frame that has left: memory for the next one.
-    recycled: Option<FrameBuf>,
+    /// Large frames that have left: memory for the next ones.
+    recycled: Vec<FrameBuf>,
     /// Frames that were queued since `recycled` was last of use.
     idle: u32,
 }
@@ -65,12 +65,12 @@ impl SendQueue {
             frame.clear();
             self.idle = self.idle.saturating_add(1);
             if self.idle == KEEP_RECYCLED {
-                self.recycled = None;
+                self.recycled = Vec::new();
             }
             return;
         }
         self.count(bytes.len());
-        let next = self.recycled.take().unwrap_or_default();
+        let next = self.recycled.pop().unwrap_or_default();
         self.pieces
             .push_back(Piece::Large(std::mem::replace(frame, next)));
     }
@@ -137,8 +137,7 @@ impl SendQueue {
                 }
                 Some(Piece::Large(mut frame)) => {
                     frame.clear();
-                    self.recycled = Some(frame);
-                    self.idle = 0;
+                    self.recycle(frame);
                 }
                 Some(Piece::Small(_)) | None => {}
             }
@@ -173,9 +172,18 @@ impl SendQueue {
     /// Gives back memory that nothing is waiting in.
     pub fn release(&mut self) {
         self.spare = Vec::new();
-        self.recycled = None;
+        self.recycled = Vec::new();
         if self.pieces.is_empty() {
             self.pieces = VecDeque::new();
+        }
+    }
+
+    /// Keeps the memory of a large frame for the next ones: always of one, of more as long as they are small together.
+    fn recycle(&mut self, frame: FrameBuf) {
+        self.idle = 0;
+        let kept: usize = self.recycled.iter().map(FrameBuf::capacity).sum();
+        if self.recycled.is_empty() || kept + frame.capacity() <= KEEP_RECYCLED_LEN {
+            self.recycled.push(frame);
         }
     }
 
@@ -198,6 +206,8 @@ impl fmt::Debug for SendQueue {
 const PIECE_LEN: usize = 64 << 10;
 /// Buffers for small frames that are kept: one that is being written, one that is being filled, and two between large frames.
 const KEEP_SPARE: usize = 4;
+/// Memory of large frames that is kept, in bytes, beyond that of one.
+const KEEP_RECYCLED_LEN: usize = 256 << 10;
 /// Small frames after which the memory of the last large one is given back.
 const KEEP_RECYCLED: u32 = 256;
 
@@ -317,13 +327,16 @@ mod tests {
         let mut frame = FrameBuf::new();
         push(&mut queue, &mut frame, &[1; 1 << 20]);
         queue.advance(queue.len());
-        assert!(queue.recycled.is_some());
+        assert!(!queue.recycled.is_empty());
         for _ in 0..KEEP_RECYCLED {
             push(&mut queue, &mut frame, &[1; 64]);
             queue.advance(queue.len());
         }
-        assert!(queue.recycled.is_none());
+        assert!(queue.recycled.is_empty());
         queue.release();
-        assert_eq!(queue.spare.capacity() + queue.pieces.capacity(), 0);
+        assert_eq!(
+            queue.spare.capacity() + queue.recycled.capacity() + queue.pieces.capacity(),
+            0
+        );
     }
 }

@@ -1,7 +1,6 @@
 //! `Serde<T>`: types with serde derives alone travel through either codec, and hostile bytes cost no more than their length.
 
 #![allow(clippy::unwrap_used, reason = "what a helper cannot do fails its test")]
-
 #![cfg(all(feature = "postcard", feature = "bincode"))]
 
 use std::collections::BTreeMap;

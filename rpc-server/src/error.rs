@@ -13,9 +13,14 @@ pub enum StartError {
     Address(AddressError),
     /// A listener could not be bound.
     Bind(BindError),
-    /// Two methods have the same id: the same service was added twice.
+    /// Two different methods have the same id, which chance brings about once in 2^48 pairs: rename one.
     DuplicateMethod {
         /// The method's signature, without the types it mentions.
+        name: String,
+    },
+    /// A service was added that has no method beyond those of the ones before it.
+    DuplicateService {
+        /// The service's name.
         name: String,
     },
     /// A limit is out of its range.
@@ -33,7 +38,8 @@ impl fmt::Display for StartError {
         match self {
             Self::Address(error) => error.fmt(f),
             Self::Bind(error) => error.fmt(f),
-            Self::DuplicateMethod { name } => write!(f, "method is served twice: {name}"),
+            Self::DuplicateMethod { name } => write!(f, "method has the id of another one: {name}"),
+            Self::DuplicateService { name } => write!(f, "service is added twice: {name}"),
             Self::Limits(error) => error.fmt(f),
             Self::NoAddress => f.write_str("server has no address to listen on"),
             Self::NoRuntime => f.write_str("no tokio runtime here to serve in"),
@@ -50,7 +56,10 @@ impl std::error::Error for StartError {
             Self::Bind(error) => error.source(),
             Self::Limits(error) => error.source(),
             Self::Threads(error) => Some(error),
-            Self::DuplicateMethod { .. } | Self::NoAddress | Self::NoRuntime => None,
+            Self::DuplicateMethod { .. }
+            | Self::DuplicateService { .. }
+            | Self::NoAddress
+            | Self::NoRuntime => None,
         }
     }
 }
@@ -84,8 +93,12 @@ mod tests {
         };
         assert_eq!(
             duplicate.to_string(),
-            "method is served twice: Echo.echo(text: String) -> String"
+            "method has the id of another one: Echo.echo(text: String) -> String"
         );
+        let twice = StartError::DuplicateService {
+            name: "Echo".to_owned(),
+        };
+        assert_eq!(twice.to_string(), "service is added twice: Echo");
         assert_eq!(
             StartError::NoAddress.to_string(),
             "server has no address to listen on"

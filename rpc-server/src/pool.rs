@@ -55,18 +55,44 @@ impl Queue {
 
 impl Workers for Queue {
     fn submit(&self, job: Job) -> Result<(), WorkersFull> {
+        let now = Instant::now();
         let mut state = self.lock();
-        if state.stopping || state.jobs.len() >= self.limit {
-            // The refused job is dropped after the lock: its call answers for it.
-            drop(state);
-            return Err(WorkersFull { limit: self.limit });
-        }
-        state.jobs.push_back(job);
+        let over = state.make_room(self.limit, now);
+        let result = if state.stopping || state.jobs.len() >= self.limit {
+            Err(WorkersFull { limit: self.limit })
+        } else {
+            state.jobs.push_back(job);
+            Ok(())
+        };
+        // Jobs end, and refused ones are dropped, after the lock: each answers its call.
         drop(state);
-        self.changed.notify_one();
-        Ok(())
+        for job in over {
+            job.run(now);
+        }
+        if result.is_ok() {
+            self.changed.notify_one();
+        }
+        result
     }
 }
+
+impl State {
+    /// Takes jobs that nobody waits for any more out of a full queue. It looks at the oldest ones only: a refusal must not cost more the longer the queue is.
+    fn make_room(&mut self, limit: usize, now: Instant) -> Vec<Job> {
+        let mut over = Vec::new();
+        if self.jobs.len() >= limit {
+            for index in (0..self.jobs.len().min(OLDEST)).rev() {
+                if self.jobs.get(index).is_some_and(|job| job.is_over(now)) {
+                    over.extend(self.jobs.remove(index));
+                }
+            }
+        }
+        over
+    }
+}
+
+/// How many jobs of a full queue are looked at when there is another one.
+const OLDEST: usize = 32;
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,24 +27,35 @@ impl Router {
         self.services.push(erase(service));
     }
 
-    /// Sorts the methods, and finds ids that are there twice: the same service added again, or one fingerprint for two methods.
+    /// Sorts the methods. Versions of a service share those that did not change: they are answered by the version that was added first (P-62).
+    ///
+    /// A service that has no method left to itself is the same one added again, a mistake. So would be one id for two signatures, if chance ever
+    /// brought that about.
     pub(crate) fn build(&mut self) -> Result<(), StartError> {
         let routes = self.services.iter().enumerate().flat_map(|(service, methods)| {
             let methods = methods.descriptor().methods.iter().enumerate();
             methods.map(move |(method, descriptor)| (descriptor.id, Route { service, method }))
         });
-        self.methods = routes.collect();
-        self.methods.sort_unstable_by_key(|(id, _)| *id);
-        let twice = self
-            .methods
-            .windows(2)
-            .find(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
-        match twice.and_then(|pair| pair.first()) {
-            Some((_, route)) => Err(StartError::DuplicateMethod {
-                name: self.signature(*route).map_or("", first_line).to_owned(),
-            }),
-            None => Ok(()),
+        let mut methods: Vec<_> = routes.collect();
+        methods.sort_by_key(|(id, route)| (*id, route.service));
+        for pair in methods.windows(2) {
+            if let [(a, one), (b, other)] = pair
+                && a == b
+                && self.signature(*one) != self.signature(*other)
+            {
+                let name = self.signature(*other).map_or("", first_line).to_owned();
+                return Err(StartError::DuplicateMethod { name });
+            }
         }
+        methods.dedup_by_key(|(id, _)| *id);
+        for (index, service) in self.services.iter().enumerate() {
+            if !methods.iter().any(|(_, route)| route.service == index) {
+                let name = service.descriptor().name.to_owned();
+                return Err(StartError::DuplicateService { name });
+            }
+        }
+        self.methods = methods;
+        Ok(())
     }
 
     pub(crate) fn find(&self, method: MethodId) -> Option<Route> {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::support::child::{self, ChildServer};
 use crate::support::lab::{Event, Lab};
-use crate::support::raw::{FAILURE, PREFACE, REPLY, RawPeer, call, code, number, timed_call};
+use crate::support::raw::{FAILURE, PREFACE, REPLY, RawPeer, call, cancel, code, number, timed_call};
 use crate::support::{builder, client, failure, patient_limits, serve, until, until_blocking, within};
 
 /// R9: the queue refuses at once, everything else goes on.
@@ -97,6 +97,35 @@ fn a_job_that_expires_in_the_queue_is_never_run() {
     );
     assert_eq!(kept.number(), 2);
     assert_eq!(lab.additions(), 1);
+}
+
+/// R9: jobs that were given up in the queue do not keep others out of it.
+#[test]
+fn cancelled_jobs_make_room_in_a_full_queue() {
+    let lab = Lab::default();
+    let server = builder(&lab)
+        .workers(1)
+        .worker_queue(2)
+        .listen("tcp://127.0.0.1:0")
+        .start()
+        .unwrap();
+    let mut peer = RawPeer::greeted(&server.addresses()[0]);
+    peer.send(&call(0, "block", &number(1)));
+    until_blocking("job runs", || lab.saw(Event::Started(1)));
+    peer.send(&[call(1, "block", &number(2)), call(2, "block", &number(3))].concat());
+    until_blocking("both are queued", || server.stats().calls == 3);
+    peer.send(&[cancel(1), cancel(2), call(3, "add_at_work", &number(1))].concat());
+    let mut cancelled = [peer.answer(), peer.answer()].map(|answer| (answer.call, answer.kind, answer.aux));
+    cancelled.sort_unstable();
+    assert_eq!(
+        cancelled,
+        [(1, FAILURE, code::CANCELLED), (2, FAILURE, code::CANCELLED)]
+    );
+    lab.release(1);
+    let mut done = [peer.answer(), peer.answer()].map(|answer| (answer.call, answer.kind));
+    done.sort_unstable();
+    assert_eq!(done, [(0, REPLY), (3, REPLY)]);
+    assert_eq!(lab.count(|event| matches!(event, Event::Started(_))), 1);
 }
 
 /// T1: a call whose time is up is not sent.

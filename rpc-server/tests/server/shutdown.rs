@@ -352,22 +352,3 @@ fn a_runtime_that_is_shut_down_takes_its_server_along() {
     assert_eq!(peer.read_to_end(), []);
     assert_eq!(server.shutdown_blocking().cut_off, 0, "nobody was there any more");
 }
-#[test]
-fn zz_idle_cpu() {
-    let lab = Lab::default();
-    let server = builder(&lab).limits(rpc_core::Limits { max_body: 16384, max_held: 16384, ..patient_limits() }).max_handshakes(3).listen("tcp://127.0.0.1:0").listen(format!("unix://{}", socket_path().display())).start().unwrap();
-    let a = &server.addresses()[1];
-    let mut keep = vec![];
-    let idle = RawPeer::greeted(a); keep.push(idle);
-    let mut half = RawPeer::greeted(a); half.send(&call(0, "hold", &number(1))); half.finish(); keep.push(half);
-    let mut full = RawPeer::greeted(a); for id in 0..20 { full.send(&call(id, "fill", &60_000u32.to_le_bytes())); } keep.push(full);
-    let mut fullhalf = RawPeer::greeted(a); for id in 0..20 { fullhalf.send(&call(id, "fill", &60_000u32.to_le_bytes())); } fullhalf.finish(); keep.push(fullhalf);
-    let mut fullargs = RawPeer::greeted(a); let big = [&number(5)[..]].concat(); for id in 0..5 { fullargs.send(&call(id, "hold", &big)); } keep.push(fullargs);
-    for _ in 0..5 { keep.push(RawPeer::connect(a)); }
-    let mut deadl = RawPeer::greeted(&server.addresses()[0]); deadl.send(&crate::support::raw::timed_call(0, "hold", 4_000_000_000, &number(9))); keep.push(deadl);
-    let cpu = || -> Vec<(String, u64)> { std::fs::read_dir("/proc/self/task").unwrap().filter_map(|t| { let s = std::fs::read_to_string(t.unwrap().path().join("stat")).ok()?; let name = s.split(['(', ')']).nth(1)?.to_owned(); let f: Vec<_> = s.rsplit(')').next()?.split_whitespace().collect(); Some((name, f[11].parse::<u64>().ok()? + f[12].parse::<u64>().ok()?)) }).filter(|(n, _)| n.starts_with("rpc")).collect() };
-    std::thread::sleep(Duration::from_millis(500));
-    let before = cpu();
-    std::thread::sleep(Duration::from_secs(4));
-    println!("{before:?}\n{:?}\n{:?}", cpu(), server.stats());
-}
