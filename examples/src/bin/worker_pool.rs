@@ -19,7 +19,7 @@ struct Cruncher;
 
 impl Crunch for Cruncher {
     fn count_primes(&self, cx: &Context, below: u64) -> u64 {
-        let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+        let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
         (2..below)
             .take_while(|_| !cx.is_cancelled())
             .filter(is_prime)

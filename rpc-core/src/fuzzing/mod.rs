@@ -41,7 +41,7 @@ pub fn archive(data: &[u8]) {
     archive::run(&mut Input::new(data));
 }
 
-/// The archive of a value of the family's type number `index`, made from `entropy`: what seeds of [`archive`] start from.
+/// The archive of a value of the family's type number `index`, made from `entropy`: what seeds of [`archive()`] start from.
 pub fn archive_sample(index: u8, entropy: &[u8]) -> Option<Vec<u8>> {
     archive::sample(index, &mut Input::new(entropy))
 }

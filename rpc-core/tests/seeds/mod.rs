@@ -60,6 +60,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Operations 0: a frame or bytes are sent, 7: all arrives, 8: reply, 10: fail, 11: time, 14: goaway, memory or end.
+#[expect(clippy::too_many_lines, reason = "a table, one entry per seed")]
 fn server() -> Vec<(&'static str, Vec<u8>)> {
     let story = |settings: u8, steps: &[Vec<u8>]| [&[settings][..], &preface(), &steps.concat()].concat();
     let send = |frame: Vec<u8>| [vec![0, 0], frame].concat();
@@ -245,6 +246,7 @@ fn server() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Operations 0: a frame or bytes are sent, 6: all arrives, 7: a call is started, 10: cancel, 11: time, 14: goaway, memory or end.
+#[expect(clippy::too_many_lines, reason = "a table, one entry per seed")]
 fn client() -> Vec<(&'static str, Vec<u8>)> {
     let story = |settings: u8, steps: &[Vec<u8>]| [&[settings][..], &preface(), &steps.concat()].concat();
     let send = |frame: Vec<u8>| [vec![0, 0], frame].concat();

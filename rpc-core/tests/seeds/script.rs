@@ -35,7 +35,7 @@ pub(crate) fn frame(
 ) -> Vec<u8> {
     let number = if kind > GOAWAY { kind } else { kind - 1 };
     let len = u8::try_from(body.len()).unwrap();
-    let longer = longer.map_or(vec![0], |len| vec![0xff, len]);
+    let longer = longer.map_or_else(|| vec![0], |len| vec![0xff, len]);
     let about_call = !matches!(kind, PING | PONG | GOAWAY);
     let call = about_call.then_some(call);
     [
