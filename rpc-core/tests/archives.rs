@@ -409,3 +409,40 @@ proptest! {
         }
     }
 }
+
+/// Nests as deep as it states.
+#[rpc_core::message(max_depth = 32)]
+#[derive(Debug, PartialEq)]
+struct Tree {
+    children: Vec<Self>,
+}
+
+/// The archive of a chain of `nodes` trees, written by hand: each is a pointer to the one before it.
+fn chain(nodes: usize) -> Bytes {
+    let mut bytes = vec![0; 8];
+    for _ in 1..nodes {
+        bytes.extend((-8_i32).to_le_bytes());
+        bytes.extend(1_u32.to_le_bytes());
+    }
+    aligned(&bytes)
+}
+
+/// A7, P-71
+#[test]
+fn a_chain_of_any_depth_is_refused_beyond_the_stated_one_and_overflows_no_stack() {
+    let read = || {
+        for nodes in [1, 2, 10, 31, 32, 33, 64, 65, 1_000, 100_000, 1_000_000] {
+            let tree = Archive::<Tree>::validate(chain(nodes));
+            assert_eq!(tree.is_ok(), nodes <= 32, "{nodes} nodes");
+            if let Ok(tree) = tree {
+                round_trip(&tree.deserialize().unwrap());
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(read)
+        .unwrap()
+        .join()
+        .unwrap();
+}

@@ -469,6 +469,29 @@ async fn arguments_of_every_shape_go_over_the_wire() {
     assert_eq!(within(looked_up.owned()).await, Ok(vec![1, 2]));
 }
 
+/// A call owns its arguments in archived form, so its future can go to another thread, whatever was borrowed for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_every_shape_pass_through_spawn() {
+    let (_server, client) = shapes().await;
+    let map = HashMap::from([("key".to_owned(), vec![1, 2])]);
+    let nothing = tokio::spawn(client.nothing());
+    let at_work = tokio::spawn(client.nothing_at_work());
+    let in_place = tokio::spawn(client.in_place(&ada(), &[ada()]).owned());
+    let borrowed = tokio::spawn(client.in_place_at_work(&ada(), &[1, 2, 3], &"text".to_owned()));
+    let owned = tokio::spawn(client.owned(&ada(), &"box".into(), -1, 'ß').owned());
+    let looked_up = tokio::spawn(client.map(&map, &(0, Some("key".into()))));
+    let referred = tokio::spawn(client.slice_by_reference());
+    let shared = tokio::spawn(client.shared().timeout(Duration::from_secs(60)));
+    let fallible = tokio::spawn(client.fallible(1));
+    assert!(within(nothing).await.unwrap().is_ok() && within(at_work).await.unwrap().is_ok());
+    assert!(within(in_place).await.unwrap().is_ok() && within(borrowed).await.unwrap().is_ok());
+    assert!(within(owned).await.unwrap().is_ok() && within(looked_up).await.unwrap().is_ok());
+    assert_eq!(within(referred).await.unwrap().unwrap().len(), 2);
+    assert_eq!(within(shared).await.unwrap().unwrap().name, "ada lovelace");
+    let missing = within(fallible).await.unwrap().map(|_| ());
+    assert_eq!(missing, Err(CallError::Method(LookupError::Missing)));
+}
+
 #[tokio::test]
 async fn replies_and_errors_of_every_shape_come_back() {
     let (_server, client) = shapes().await;
