@@ -47,7 +47,7 @@ run_one() {
     while left=$((end - SECONDS)) && ((left > 0)); do
         result=ok
         # New inputs go to the first directory; the committed ones are only read.
-        "$work/bin/$target" "$work/$target" "corpus/$target" -max_total_time="$left" -timeout=2 -rss_limit_mb=512 \
+        "$work/bin/$target" "$work/$target" "corpus/$target" -max_total_time="$left" -timeout=2 -rss_limit_mb=2048 \
             -malloc_limit_mb=64 -print_final_stats=1 -artifact_prefix="artifacts/$target/" >>"$work/$target.log" 2>&1 && break
         result=FAILED
         # The limit is one of wall-clock time. An input that is fast when it is repeated had to wait for a busy machine.
