@@ -477,7 +477,7 @@ async fn calls_of_every_shape_pass_through_spawn() {
     let nothing = tokio::spawn(client.nothing());
     let at_work = tokio::spawn(client.nothing_at_work());
     let in_place = tokio::spawn(client.in_place(&ada(), &[ada()]).owned());
-    let borrowed = tokio::spawn(client.in_place_at_work(&ada(), &[1, 2, 3], &"text".to_owned()));
+    let borrowed = tokio::spawn(client.in_place_at_work(&ada(), &[1, 2, 3], "text"));
     let owned = tokio::spawn(client.owned(&ada(), &"box".into(), -1, 'ß').owned());
     let looked_up = tokio::spawn(client.map(&map, &(0, Some("key".into()))));
     let referred = tokio::spawn(client.slice_by_reference());
