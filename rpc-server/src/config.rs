@@ -55,7 +55,8 @@ impl ServerBuilder {
         }
     }
 
-    /// Adds a service: the generated `…Server`. Several services, also two versions of one, share the server.
+    /// Adds a service: the generated `…Server`. Several services, also two versions of one, share the server; methods that two
+    /// versions have in common are answered by the one that was added first.
     pub fn service<D: Dispatch>(mut self, service: D) -> Self {
         self.router.add(service);
         self

@@ -18,9 +18,8 @@ mod tuples;
 use std::marker::PhantomData;
 
 use rkyv::bytecheck::CheckBytes;
-use rkyv::rancor::Fallible;
 use rkyv::vec::{ArchivedVec, VecResolver};
-use rkyv::with::{ArchiveWith, DeserializeWith, SerializeWith, With};
+use rkyv::with::{ArchiveWith, SerializeWith, With};
 use rkyv::{Place, Portable};
 
 pub use self::maps::{ArchivedMap, ArchivedSet, MapKey};
@@ -119,16 +118,6 @@ impl<T: Wire> SerializeWith<T, Encoder<'_>> for AsWire {
     #[inline]
     fn serialize_with(field: &T, encoder: &mut Encoder<'_>) -> Result<T::Resolver, EncodeError> {
         field.serialize(encoder)
-    }
-}
-
-impl<T: Wire> DeserializeWith<T::Archived, T, Decoder> for AsWire {
-    #[inline]
-    fn deserialize_with(
-        archived: &T::Archived,
-        decoder: &mut Decoder,
-    ) -> Result<T, <Decoder as Fallible>::Error> {
-        T::deserialize(archived, decoder)
     }
 }
 
