@@ -238,7 +238,9 @@ fn answer(completed: Completed) -> Result<Answer, CallFailure> {
 }
 
 /// The body of a frame as shared bytes, which is 16-aligned there. The frame goes back to the pool when the last of them is dropped.
-fn frame_bytes(frame: FrameBuf) -> Bytes {
+fn frame_bytes(mut frame: FrameBuf) -> Bytes {
+    // The other side reads the body in one piece. On a connection the socket makes one of it.
+    frame.flatten();
     Bytes::from_owner(Body(frame))
 }
 

@@ -138,7 +138,7 @@ impl<T: Wire> Archive<T> {
     /// [`ArchiveError`] for what validation in place does not look at: map keys out of order (P-73), times that this machine cannot
     /// represent, bytes of a [`Serde`](crate::Serde) value that its codec refuses.
     pub fn deserialize(&self) -> Result<T, ArchiveError> {
-        Decoder::for_archive(self.bytes.len()).read::<T>(self)
+        Decoder::of::<T>(&self.bytes).read::<T>(self)
     }
 }
 
@@ -191,10 +191,15 @@ pub(crate) fn aligned_copy(bytes: &[u8]) -> Bytes {
     Bytes::from_owner(copy)
 }
 
+/// Length from which a `Bytes` in an owned value shares the memory of its archive. A shorter one is copied: that costs little, and it does not keep a whole
+/// segment of receive memory (64 KiB or more) from being used again.
+pub const SHARE_LEN: usize = 1 << 10;
+
 /// Deserialises archived values, and bounds the memory they may ask for.
-#[derive(Debug)]
 pub struct Decoder {
     budget: usize,
+    /// The archive, if its memory may be shared.
+    source: Option<Bytes>,
 }
 
 impl Decoder {
@@ -205,6 +210,26 @@ impl Decoder {
     pub fn for_archive(len: usize) -> Self {
         Self {
             budget: len.saturating_mul(Self::EXPANSION).saturating_add(1024),
+            source: None,
+        }
+    }
+
+    /// A decoder for the archive in `source`: a `Bytes` of [`SHARE_LEN`] or more in it becomes a counted slice of `source`.
+    pub fn for_bytes(source: &Bytes) -> Self {
+        Self {
+            // Nothing in a short archive is long enough, and counting costs.
+            source: (source.len() >= SHARE_LEN).then(|| source.clone()),
+            ..Self::for_archive(source.len())
+        }
+    }
+
+    /// The cheapest decoder for a `T` in `source`: what lies all in one place has no `Bytes` in it.
+    #[inline]
+    pub(crate) fn of<T: Wire>(source: &Bytes) -> Self {
+        if T::DEPTH == 0 {
+            Self::for_archive(source.len())
+        } else {
+            Self::for_bytes(source)
         }
     }
 
@@ -227,6 +252,29 @@ impl Decoder {
         let bytes = count.checked_mul(size_of::<T>()).ok_or(ArchiveError::Budget)?;
         self.budget = self.budget.checked_sub(bytes).ok_or(ArchiveError::Budget)?;
         Ok(())
+    }
+
+    /// Part of an archive as owned bytes: a slice of the source where that pays and `part` lies within it, else a copy.
+    pub(crate) fn bytes(&self, part: &[u8]) -> Bytes {
+        match &self.source {
+            Some(source) if part.len() >= SHARE_LEN => {
+                let offset = part.as_ptr().addr().checked_sub(source.as_ptr().addr());
+                let range = offset.and_then(|start| Some(start..start.checked_add(part.len())?));
+                match range {
+                    Some(range) if range.end <= source.len() => source.slice(range),
+                    Some(_) | None => Bytes::copy_from_slice(part),
+                }
+            }
+            Some(_) | None => Bytes::copy_from_slice(part),
+        }
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
     }
 }
 

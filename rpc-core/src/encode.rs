@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use rkyv::rancor::{Source, Strategy, Trace};
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::ser::{Positional, Serializer, Writer, WriterExt as _};
-use rkyv::util::{AlignedVec, with_arena};
+use rkyv::util::with_arena;
 
+use crate::archive::ARCHIVE_ALIGN;
 use crate::frame_buf::FrameBuf;
 use crate::wire::MAX_DEPTH;
 
@@ -16,8 +18,8 @@ pub type Encoder<'a> = Strategy<Serializer<FrameWriter<'a>, ArenaHandle<'a>, ()>
 /// The end of a frame under construction, with the bounds it must keep.
 #[derive(Debug)]
 pub struct FrameWriter<'a> {
-    bytes: &'a mut AlignedVec<16>,
-    /// `bytes.len()` may not grow beyond this.
+    frame: &'a mut FrameBuf,
+    /// The frame may not grow beyond this.
     limit: usize,
     /// The longest body, for the error.
     max_body: usize,
@@ -80,22 +82,41 @@ impl FrameWriter<'_> {
     pub(crate) fn ascend(&mut self) {
         self.depth -= 1;
     }
+
+    /// Writes bytes without copying them. They must not need an alignment: those in the receiver's memory have none of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::TooLarge`] as for bytes that are copied.
+    pub(crate) fn attach(&mut self, bytes: Bytes) -> Result<(), EncodeError> {
+        self.check(bytes.len())?;
+        self.frame.attach(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn check(&self, len: usize) -> Result<(), EncodeError> {
+        // The same memory can be attached any number of times, so the sum may be of more than exists.
+        if self.frame.end().saturating_add(len) > self.limit {
+            return Err(EncodeError::TooLarge { limit: self.max_body });
+        }
+        Ok(())
+    }
 }
 
 impl Positional for FrameWriter<'_> {
+    /// Counts what is attached, so offsets are those that the receiver sees.
+    #[inline]
     fn pos(&self) -> usize {
-        self.bytes.len()
+        self.frame.end()
     }
 }
 
 impl Writer<EncodeError> for FrameWriter<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        // Neither side can overflow: both are lengths of memory that exists.
-        if self.bytes.len() + bytes.len() > self.limit {
-            return Err(EncodeError::TooLarge { limit: self.max_body });
-        }
-        self.bytes.extend_from_slice(bytes);
+        self.check(bytes.len())?;
+        self.frame.extend(bytes);
         Ok(())
     }
 }
@@ -109,13 +130,11 @@ pub fn encode<V>(frame: &mut FrameBuf, value: &V, max_body: usize) -> Result<(),
 where
     V: for<'a> rkyv::Serialize<Encoder<'a>>,
 {
-    let bytes = frame.writer();
-    let start = bytes.len().next_multiple_of(16);
-    bytes.resize(start, 0);
+    frame.align(ARCHIVE_ALIGN);
     let limit = max_body.saturating_add(crate::header::HEADER_LEN);
     with_arena(|arena| {
         let writer = FrameWriter {
-            bytes,
+            frame,
             limit,
             max_body,
             depth: 0,

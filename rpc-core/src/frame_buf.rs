@@ -1,5 +1,8 @@
 //! FrameBuf: memory in which one outgoing frame is built, header space first, body 16-aligned behind it.
 
+use std::fmt;
+
+use bytes::Bytes;
 use rkyv::util::AlignedVec;
 
 use crate::header::{FrameHeader, HEADER_LEN};
@@ -7,9 +10,15 @@ use crate::header::{FrameHeader, HEADER_LEN};
 /// A buffer that holds exactly one outgoing frame: header, body, padding.
 ///
 /// The body is written first, the header once its length is known. Buffers are reused: [`FrameBuf::clear`] keeps the memory.
+///
+/// Long [`Bytes`] in a message are not copied into the buffer but attached: the body then consists of several [`segments`](Self::segments).
 pub struct FrameBuf {
-    /// `HEADER_LEN` bytes for the header, then the body. `bytes.len() >= HEADER_LEN` always.
+    /// `HEADER_LEN` bytes for the header, then the body without what is attached. `bytes.len() >= HEADER_LEN` always.
     bytes: AlignedVec<16>,
+    /// What is attached, with the offset in `bytes` before which it is inserted. Offsets never descend, and none is below `HEADER_LEN`.
+    attachments: Vec<(usize, Bytes)>,
+    /// Length of all attachments.
+    attached: usize,
 }
 
 impl FrameBuf {
@@ -17,27 +26,66 @@ impl FrameBuf {
     pub fn new() -> Self {
         let mut bytes = AlignedVec::new();
         bytes.resize(HEADER_LEN, 0);
-        Self { bytes }
+        Self {
+            bytes,
+            attachments: Vec::new(),
+            attached: 0,
+        }
     }
 
     /// Empties the frame and keeps its memory.
     pub fn clear(&mut self) {
         self.bytes.resize(HEADER_LEN, 0);
+        self.attachments.clear();
+        self.attached = 0;
     }
 
-    /// The length of the body so far, in bytes.
+    /// The length of the body so far, in bytes, with what is attached.
     pub fn body_len(&self) -> usize {
-        self.bytes.len() - HEADER_LEN
+        self.end() - HEADER_LEN
     }
 
-    /// The body so far.
+    /// The body so far, of a frame to which nothing is attached; else its part before the first attachment. See [`flatten`](Self::flatten).
     pub fn body(&self) -> &[u8] {
-        self.bytes.get(HEADER_LEN..).unwrap_or_default()
+        debug_assert!(self.attachments.is_empty(), "the body is not in one piece");
+        self.bytes.get(HEADER_LEN..self.contiguous()).unwrap_or_default()
     }
 
-    /// The body so far, to be changed in place.
+    /// The body so far, to be changed in place; as far as the first attachment.
     pub fn body_mut(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(HEADER_LEN..).unwrap_or_default()
+        let end = self.contiguous();
+        self.bytes.get_mut(HEADER_LEN..end).unwrap_or_default()
+    }
+
+    /// The pieces of the body in their order. None is empty.
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = HEADER_LEN;
+        let last = self.attachments.last().map_or(start, |(offset, _)| *offset);
+        let last = self.bytes.get(last..).unwrap_or_default();
+        self.attachments
+            .iter()
+            .flat_map(move |(offset, attached)| {
+                let own = self.bytes.get(start..*offset).unwrap_or_default();
+                start = *offset;
+                [own, attached.as_ref()]
+            })
+            .chain([last])
+            .filter(|segment| !segment.is_empty())
+    }
+
+    /// Makes the body contiguous: copies it if anything is attached.
+    pub fn flatten(&mut self) {
+        if self.attachments.is_empty() {
+            return;
+        }
+        let mut bytes = AlignedVec::with_capacity(self.end().next_multiple_of(HEADER_LEN));
+        bytes.resize(HEADER_LEN, 0);
+        for segment in self.segments() {
+            bytes.extend_from_slice(segment);
+        }
+        self.bytes = bytes;
+        self.attachments.clear();
+        self.attached = 0;
     }
 
     /// Appends bytes to the body.
@@ -50,24 +98,47 @@ impl FrameBuf {
         self.bytes.capacity()
     }
 
-    /// Writes the header and the padding; the result is the frame as it goes on the wire.
-    pub fn finish(&mut self, header: FrameHeader) -> &[u8] {
+    /// Writes the header and the padding.
+    pub fn finish(&mut self, header: FrameHeader) {
         debug_assert_eq!(header.body_len as usize, self.body_len());
-        if let Some(space) = self.bytes.get_mut(..HEADER_LEN) {
-            space.copy_from_slice(&header.encode());
-        }
-        let padded = self.bytes.len().next_multiple_of(HEADER_LEN);
-        self.bytes.resize(padded, 0);
-        &self.bytes
+        self.seal(header);
     }
 
-    /// The bytes of a frame that [`FrameBuf::finish`] has completed.
+    /// The bytes of a frame that [`FrameBuf::finish`] has completed, as they go on the wire; without what is attached.
     pub fn finished(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub(crate) fn writer(&mut self) -> &mut AlignedVec<16> {
-        &mut self.bytes
+    /// Writes the padding, and a header that may be that of the beginning only.
+    pub(crate) fn seal(&mut self, header: FrameHeader) {
+        if let Some(space) = self.bytes.get_mut(..HEADER_LEN) {
+            space.copy_from_slice(&header.encode());
+        }
+        self.align(HEADER_LEN);
+    }
+
+    /// Appends zeros until the end is a multiple of `alignment`.
+    pub(crate) fn align(&mut self, alignment: usize) {
+        let padding = self.end().next_multiple_of(alignment) - self.end();
+        self.bytes.resize(self.bytes.len() + padding, 0);
+    }
+
+    /// Where the next byte goes, counted from the start of the frame.
+    pub(crate) fn end(&self) -> usize {
+        self.bytes.len() + self.attached
+    }
+
+    /// Appends bytes to the body without copying them.
+    pub(crate) fn attach(&mut self, bytes: Bytes) {
+        self.attached += bytes.len();
+        self.attachments.push((self.bytes.len(), bytes));
+    }
+
+    /// Where the part ends that begins with the header and is in one piece.
+    fn contiguous(&self) -> usize {
+        self.attachments
+            .first()
+            .map_or(self.bytes.len(), |(offset, _)| *offset)
     }
 }
 
@@ -77,10 +148,47 @@ impl Default for FrameBuf {
     }
 }
 
-impl std::fmt::Debug for FrameBuf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for FrameBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameBuf")
             .field("body_len", &self.body_len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_with_attachments_is_their_bytes_in_order() {
+        let mut frame = FrameBuf::new();
+        let attached = Bytes::from_static(b"attached");
+        frame.attach(attached.clone());
+        frame.extend(b"own");
+        frame.attach(Bytes::new());
+        frame.attach(attached.slice(2..));
+        frame.align(HEADER_LEN);
+        assert_eq!(frame.body_len(), 32);
+        assert!(frame.body_mut().is_empty(), "as far as the first attachment");
+        let segments: Vec<_> = frame.segments().collect();
+        assert_eq!(segments[..3], [&b"attached"[..], b"own", b"tached"]);
+        assert_eq!(segments[0].as_ptr(), attached.as_ptr());
+        let whole = segments.concat();
+        assert_eq!(whole, [&b"attachedowntached"[..], &[0; 15]].concat());
+        frame.flatten();
+        assert_eq!(frame.body(), whole);
+        assert!(frame.body().as_ptr().addr().is_multiple_of(16));
+        assert_eq!(frame.segments().count(), 1);
+    }
+
+    #[test]
+    fn an_emptied_frame_holds_no_attachment() {
+        let mut frame = FrameBuf::new();
+        let attached = Bytes::from(vec![1; 100]);
+        frame.attach(attached.clone());
+        frame.clear();
+        assert!(attached.is_unique());
+        assert_eq!((frame.body_len(), frame.segments().count()), (0, 0));
     }
 }

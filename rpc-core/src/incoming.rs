@@ -47,7 +47,7 @@ impl IncomingCall {
     ///
     /// See [`Archive::deserialize`](crate::Archive::deserialize).
     pub fn owned<T: Wire>(&self, archived: &Archived<T>) -> Result<T, ArchiveError> {
-        Decoder::for_archive(self.arguments.len()).read::<T>(archived)
+        Decoder::of::<T>(&self.arguments).read::<T>(archived)
     }
 
     /// Takes the memory for the answer out of the call, so that the arguments can stay borrowed while it is written.

@@ -57,8 +57,10 @@ impl SendQueue {
 
     /// Queues a frame and leaves an empty one behind, with memory for the next. The length in the header is set from the body.
     pub fn push(&mut self, frame: &mut FrameBuf, header: FrameHeader) {
+        frame.flatten();
         let body_len = u32::try_from(frame.body_len()).unwrap_or(u32::MAX);
-        let bytes = frame.finish(FrameHeader { body_len, ..header });
+        frame.finish(FrameHeader { body_len, ..header });
+        let bytes = frame.finished();
         if bytes.len() <= COALESCE_LEN {
             self.copied += bytes.len() as u64;
             self.push_bytes(bytes);

@@ -22,6 +22,7 @@ use rkyv::vec::{ArchivedVec, VecResolver};
 use rkyv::with::{ArchiveWith, SerializeWith, With};
 use rkyv::{Place, Portable};
 
+pub use self::bytes::ATTACH_LEN;
 pub use self::maps::{ArchivedMap, ArchivedSet, MapKey};
 pub use self::serde::{ArchivedSerde, Bincode, Postcard, Serde, SerdeCodec};
 pub use self::time::ArchivedSystemTime;
