@@ -134,6 +134,16 @@ impl FrameBuf {
         self.attachments.push((self.bytes.len(), bytes));
     }
 
+    pub(crate) fn has_attachments(&self) -> bool {
+        !self.attachments.is_empty()
+    }
+
+    /// Takes out what is attached, with the offsets in [`finished`](Self::finished) before which it belongs.
+    pub(crate) fn take_attachments(&mut self) -> Vec<(usize, Bytes)> {
+        self.attached = 0;
+        std::mem::take(&mut self.attachments)
+    }
+
     /// Where the part ends that begins with the header and is in one piece.
     fn contiguous(&self) -> usize {
         self.attachments

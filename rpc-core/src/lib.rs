@@ -52,6 +52,7 @@ extern crate self as rpc_core;
 
 pub mod archive;
 pub mod buffer;
+mod bulk;
 pub mod call;
 pub mod code;
 pub mod connection;
@@ -65,6 +66,7 @@ pub mod header;
 pub mod id;
 pub mod incoming;
 pub mod limits;
+mod pieces;
 pub mod preface;
 pub mod schema;
 pub mod send_queue;
