@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rpc_client::in_process;
 use rpc_core::{CallError, Context, FailureKind, PeerAddress, service};
 
@@ -190,4 +191,28 @@ async fn another_build_of_the_service_is_told_apart() {
         failure(&newer.added().await.unwrap_err()),
         (FailureKind::UnknownMethod, false)
     );
+}
+
+/// A service that hands long bytes on.
+#[service]
+trait Relay {
+    async fn turn(&self, number: u64, bytes: Bytes) -> (Bytes, u64);
+}
+
+struct Mirror;
+
+impl Relay for Mirror {
+    async fn turn(&self, number: u64, bytes: Bytes) -> (Bytes, u64) {
+        (bytes, number)
+    }
+}
+
+#[tokio::test]
+async fn long_bytes_that_are_attached_to_a_frame_arrive() {
+    let client = RelayClient::new(in_process(RelayServer::new(Mirror)));
+    for len in [0, 1_000, 16_383, 16_384, 100_001] {
+        let bytes = Bytes::from(vec![7; len]);
+        let (back, number) = client.turn(3, &bytes).owned().await.unwrap();
+        assert_eq!((back, number), (bytes, 3));
+    }
 }
