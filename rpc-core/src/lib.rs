@@ -66,6 +66,7 @@ pub mod id;
 pub mod incoming;
 pub mod limits;
 pub mod preface;
+pub mod reassembly;
 pub mod schema;
 pub mod send_queue;
 pub mod service;
