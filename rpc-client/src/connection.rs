@@ -219,7 +219,7 @@ impl State {
         };
         loop {
             ready!(socket.poll_read_ready(cx))?;
-            match socket.try_read_buf(connection.recv_buffer()) {
+            match socket.try_read_buf(&mut connection.recv_buffer()) {
                 Err(error) if is_transient(&error) => {}
                 result => return Poll::Ready(result),
             }

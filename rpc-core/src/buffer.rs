@@ -139,9 +139,15 @@ impl RecvBuffer {
         &self.segment
     }
 
-    /// Takes bytes that are no frame, such as the preface, from the front. A length that is not a multiple of 16 costs a copy later.
+    /// Takes bytes from the front that the owner has made use of by itself, such as the preface. If bytes are left behind a length that is not a
+    /// multiple of 16, that costs a copy later.
     pub fn consume(&mut self, len: usize) {
         self.segment.advance(len.min(self.segment.len()));
+        self.wanted = 0;
+        // Costs nothing as long as there is nothing to move. Without the room for it, the next segment begins aligned.
+        if self.segment.is_empty() && self.segment.capacity() >= ALIGNMENT {
+            self.align();
+        }
     }
 
     /// Length of the incomplete frame at the front, or of its header while that is incomplete.
@@ -235,11 +241,8 @@ impl RecvBuffer {
         self.copied += unread as u64;
         if self.segment.capacity() - unread < padding {
             // No room to move within the segment; that cannot happen to segments made here, only to one that the owner overfilled.
-            let mut fresh = BytesMut::with_capacity(unread + MIN_ROOM + ALIGNMENT);
-            fresh.resize(fresh.as_ptr().addr().wrapping_neg() % ALIGNMENT, 0);
-            let start = fresh.len();
+            let mut fresh = aligned_memory(unread + MIN_ROOM);
             fresh.extend_from_slice(&self.segment);
-            fresh.advance(start);
             self.segment_allocated = fresh.capacity();
             self.shared = false;
             self.segment = fresh;
@@ -273,8 +276,17 @@ impl std::fmt::Debug for RecvBuffer {
     }
 }
 
+/// Empty memory for at least `len` bytes that starts at a multiple of 16, and that nothing else refers to.
+pub(crate) fn aligned_memory(len: usize) -> BytesMut {
+    let mut memory = BytesMut::with_capacity(len + ALIGNMENT - 1);
+    let padding = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
+    memory.resize(padding, 0);
+    memory.advance(padding);
+    memory
+}
+
 /// Alignment of the strictest archive.
-const ALIGNMENT: usize = 16;
+pub(crate) const ALIGNMENT: usize = 16;
 /// Smallest room for a read.
 const MIN_ROOM: usize = 1 << 10;
 /// Length of the first segment.

@@ -119,16 +119,28 @@ fn every_split_of_a_short_stream_yields_its_frames() {
 fn bodies_are_aligned_at_every_offset_of_the_memory() {
     for offset in 0..32 {
         let mut buffer = RecvBuffer::new();
-        buffer.spare().extend_from_slice(&vec![0xee; offset]);
-        buffer.consume(offset);
+        let frames = [frame(0, 9_000), frame(1, 33), frame(2, 40_000)].concat();
         buffer
             .spare()
-            .extend_from_slice(&[frame(0, 9_000), frame(1, 33), frame(2, 40_000)].concat());
+            .extend_from_slice(&[vec![0xee; offset], frames].concat());
+        buffer.consume(offset);
         for len in [9_000, 33, 40_000] {
             let body = buffer.next_frame(MAX_BODY).unwrap().unwrap().body;
             assert_eq!((body.len(), body.as_ptr().addr() % 16), (len, 0));
             assert!(body.iter().all(|byte| byte & 1 == 1));
         }
+    }
+}
+
+#[test]
+fn an_empty_buffer_is_aligned_again_for_nothing() {
+    for offset in 0..32 {
+        let mut buffer = RecvBuffer::new();
+        read(&mut buffer, &mut vec![0xee; offset].as_slice(), usize::MAX);
+        buffer.consume(offset);
+        read(&mut buffer, &mut frame(0, 33).as_slice(), usize::MAX);
+        assert_eq!(buffer.next_frame(MAX_BODY).unwrap().unwrap().body.len(), 33);
+        assert_eq!(buffer.copied_bytes(), 0);
     }
 }
 

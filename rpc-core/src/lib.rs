@@ -68,6 +68,7 @@ pub mod incoming;
 pub mod limits;
 mod pieces;
 pub mod preface;
+pub mod reassembly;
 pub mod schema;
 pub mod send_queue;
 pub mod service;

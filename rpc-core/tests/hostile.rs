@@ -335,7 +335,7 @@ fn a_length_above_the_limit_is_refused_on_the_header_alone() {
     );
     assert_eq!(trace.error, None);
     assert!(
-        server.recv_buffer().capacity() <= 512 << 10,
+        server.recv_buffer().get_ref().capacity() <= 512 << 10,
         "memory is not taken on the peer's word"
     );
 }

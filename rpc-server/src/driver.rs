@@ -197,7 +197,7 @@ impl Driver {
     /// must not keep its connection from reading the frame that cancels it.
     fn receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
-            match self.socket.try_read_buf(self.connection.recv_buffer()) {
+            match self.socket.try_read_buf(&mut self.connection.recv_buffer()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.socket.poll_read_ready(cx))?;
                 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Buf;
 
-use crate::buffer::{Frame, RecvBuffer};
+use crate::buffer::Frame;
 use crate::code::Code;
 use crate::connection::body::{cut_text, read_text};
 use crate::error::{ConnectionError, HandshakeError, ProtocolError};
@@ -12,12 +12,13 @@ use crate::header::{Flags, FrameHeader, Kind};
 use crate::id::CallId;
 use crate::limits::Limits;
 use crate::preface::{PREFACE_LEN, Preface, Side};
+use crate::reassembly::{Inbox, Received};
 use crate::send_queue::SendQueue;
 
 /// One end of a connection, without calls.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) recv: RecvBuffer,
+    pub(crate) recv: Inbox,
     pub(crate) send: SendQueue,
     pub(crate) limits: Limits,
     /// Call frames that the peer sent and this side took, refused ones included; stands still once a goaway was sent (P-51).
@@ -82,7 +83,7 @@ impl Link {
         // A timeout beyond what the clock can count is as good as none: half a century.
         let until = now.checked_add(limits.handshake_timeout).unwrap_or(now + FOREVER);
         let mut link = Self {
-            recv: RecvBuffer::new(),
+            recv: Inbox::new(),
             send: SendQueue::new(),
             limits,
             taken: 0,
@@ -246,20 +247,33 @@ impl Link {
         if self.peer().is_none() {
             return self.greet();
         }
-        while let Some(frame) = self.recv.next_frame(self.limits.max_body)? {
+        while let Some(received) = self.recv.next(self.limits.max_body)? {
+            let frame = match received {
+                Received::Frame(frame) => frame,
+                // P-20: nothing that may be chunked is taken here, so no body is ever begun.
+                Received::Body { call, .. }
+                | Received::Stray(FrameHeader { call, .. })
+                | Received::Misfit {
+                    header: FrameHeader { call, .. },
+                    ..
+                } => {
+                    let kind = Kind::Chunk;
+                    return Err(ProtocolError::Chunked { kind, call }.into());
+                }
+            };
             if let Some(incoming) = self.receive(frame)? {
                 return Ok(Some(incoming));
             }
         }
         match self.input {
             Input::Open | Input::Drained => Ok(None),
-            Input::Ended if self.recv.unread().is_empty() => {
+            Input::Ended if self.recv.received() == 0 => {
                 self.input = Input::Drained;
                 Ok(Some(Incoming::Ended))
             }
             // P-17
             Input::Ended => {
-                let (received, expected) = (self.recv.unread().len(), self.recv.expected());
+                let (received, expected) = (self.recv.received(), self.recv.expected());
                 Err(ConnectionError::Truncated { received, expected })
             }
         }

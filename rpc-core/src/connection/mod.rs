@@ -29,8 +29,8 @@ pub use server::ServerConnection;
 /// The methods that both roles delegate to their link, so that a driver can be written once.
 macro_rules! drive_methods {
     () => {
-        /// Room for the next read. Append what was read; see [`RecvBuffer::spare`](crate::buffer::RecvBuffer::spare).
-        pub fn recv_buffer(&mut self) -> &mut bytes::BytesMut {
+        /// Room for the next read. Append what was read, at most as much as is offered; see [`Inbox::spare`](crate::reassembly::Inbox::spare).
+        pub fn recv_buffer(&mut self) -> bytes::buf::Limit<&mut bytes::BytesMut> {
             self.link.recv.spare()
         }
 

@@ -3,7 +3,8 @@
 use std::io::IoSlice;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::buf::Limit;
+use bytes::{BufMut, BytesMut};
 
 use crate::code::Code;
 use crate::connection::{ClientConnection, ServerConnection, ServerEvent};
@@ -14,7 +15,7 @@ use crate::send_queue::SendQueue;
 
 /// Either role, as its driver sees it.
 pub(super) trait Endpoint {
-    fn recv_buffer(&mut self) -> &mut BytesMut;
+    fn recv_buffer(&mut self) -> Limit<&mut BytesMut>;
     fn handle_eof(&mut self);
     fn send_queue(&self) -> &SendQueue;
     fn advance(&mut self, len: usize);
@@ -27,7 +28,7 @@ pub(super) trait Endpoint {
 macro_rules! endpoint {
     ($connection:ty, |$this:ident, $now:ident| $next:expr) => {
         impl Endpoint for $connection {
-            fn recv_buffer(&mut self) -> &mut BytesMut {
+            fn recv_buffer(&mut self) -> Limit<&mut BytesMut> {
                 Self::recv_buffer(self)
             }
 
@@ -116,9 +117,9 @@ fn poll(endpoint: &mut impl Endpoint, trace: &mut Trace, now: Instant) {
 
 /// Hands over at most `limit` bytes, as many as there is room for; returns how many.
 pub(super) fn receive(endpoint: &mut impl Endpoint, bytes: &[u8], limit: usize) -> usize {
-    let room = endpoint.recv_buffer();
-    let len = limit.min(bytes.len()).min(room.capacity() - room.len());
-    room.extend_from_slice(&bytes[..len]);
+    let mut room = endpoint.recv_buffer();
+    let len = limit.min(bytes.len()).min(room.remaining_mut());
+    room.put_slice(&bytes[..len]);
     len
 }
 

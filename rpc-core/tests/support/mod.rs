@@ -12,6 +12,7 @@ pub mod script;
 use std::io::IoSlice;
 use std::time::Instant;
 
+use bytes::BufMut;
 use rpc_core::FrameBuf;
 use rpc_core::connection::{ClientConnection, ServerConnection};
 use rpc_core::error::ConnectionError;
@@ -66,9 +67,9 @@ macro_rules! endpoint {
     ($connection:ty, |$this:ident, $now:ident| $poll:expr, |$held:ident| $held_bytes:expr) => {
         impl Endpoint for $connection {
             fn receive(&mut self, bytes: &[u8]) -> usize {
-                let room = self.recv_buffer();
-                let len = bytes.len().min(room.capacity() - room.len());
-                room.extend_from_slice(&bytes[..len]);
+                let mut room = self.recv_buffer();
+                let len = bytes.len().min(room.remaining_mut());
+                room.put_slice(&bytes[..len]);
                 len
             }
 

@@ -1,0 +1,401 @@
+//! Inbox: frames of the peer, and bodies that arrive in chunks, each read from the socket straight into the memory it stays in.
+
+use bytes::buf::Limit;
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::archive::aligned_copy;
+use crate::buffer::{ALIGNMENT, Frame, RecvBuffer, aligned_memory};
+use crate::error::DecodeError;
+use crate::header::{FrameHeader, HEADER_LEN, Kind};
+use crate::id::CallId;
+
+/// What has arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A frame that is no chunk. It may be the first one of a body that goes on in chunks.
+    Frame(Frame),
+    /// All of a body that was announced with [`begin`](Inbox::begin).
+    Body {
+        /// Its call.
+        call: CallId,
+        /// The body, what [`begin`](Inbox::begin) was given included, starting at a multiple of 16 in memory.
+        body: Bytes,
+    },
+    /// A chunk for a call that has no incomplete body. It was dropped.
+    Stray(FrameHeader),
+    /// A chunk that is empty, so that it makes no progress, or longer than what its body lacks. It stays where it is: nothing else follows.
+    Misfit {
+        /// Its header.
+        header: FrameHeader,
+        /// How many bytes the body lacked.
+        missing: usize,
+    },
+}
+
+/// Bytes from the peer, on their way to becoming frames and chunked bodies.
+///
+/// Drive it like a [`RecvBuffer`]: read into [`spare`](Self::spare), then take [`next`](Self::next) until there is none. Frames are counted references
+/// to the receive memory. A body that arrives in chunks has memory of its own, which grows with what has arrived, whatever was announced. While a chunk of
+/// some length is incomplete, [`spare`](Self::spare) is the body's memory, so its bytes are not copied.
+///
+/// Such a read takes the padding and the next frame's header along: then a body in large chunks costs one read per chunk, and none of them brings bytes of a
+/// chunk to where they would have to be moved from.
+#[derive(Default)]
+pub struct Inbox {
+    buffer: RecvBuffer,
+    /// Incomplete bodies. They are few: every one holds a call, and lacks more than a frame of the sum that the owner allows.
+    bodies: Vec<Body>,
+    /// The chunk whose header was taken from the buffer. All of what follows in the buffer belongs to it, as long as it is incomplete.
+    reading: Option<Reading>,
+    /// Whether a large chunk is likely to be next, of which as little as possible shall be read into the buffer.
+    chunk_expected: bool,
+    copied: u64,
+}
+
+impl Inbox {
+    /// An empty inbox; memory is taken by the first [`spare`](Self::spare).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Room for the next read, never none: as a rule the receive buffer's, and while a chunk is being read, its body's.
+    ///
+    /// The owner appends at most as much as the limit says. Whatever it appends is understood, but within the limit nothing is allocated.
+    pub fn spare(&mut self) -> Limit<&mut BytesMut> {
+        self.settle();
+        let mut most = usize::MAX;
+        if let Some(reading) = self.reading.as_ref().filter(|reading| !reading.is_done()) {
+            let rest = reading.missing + reading.padding;
+            let body = self.bodies.iter_mut().find(|body| body.call == reading.call);
+            if let Some((memory, total)) = body.and_then(Body::memory) {
+                return spare_of(memory, rest + HEADER_LEN, total);
+            }
+            // The rest of a chunk that nobody wants: what follows it shall start at a multiple of 16.
+            most = rest;
+        } else if self.chunk_expected && !self.bodies.is_empty() {
+            let lacking = self.buffer.expected().saturating_sub(self.buffer.unread().len());
+            most = lacking.max(ROOM_BEFORE_CHUNK);
+        }
+        let segment = self.buffer.spare();
+        let room = segment.capacity() - segment.len();
+        segment.limit(room.min(most))
+    }
+
+    /// The next thing that has arrived whole.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`], which is final; see [`RecvBuffer::next_frame`].
+    pub fn next(&mut self, max_frame: u32) -> Result<Option<Received>, DecodeError> {
+        loop {
+            self.settle();
+            if let Some(reading) = self.reading.take_if(|reading| reading.is_done()) {
+                if !reading.clean {
+                    return Err(DecodeError::PaddingNotZero { kind: Kind::Chunk });
+                }
+                if let Some(body) = self.take_complete(reading.call) {
+                    return Ok(Some(body));
+                }
+            }
+            if self.reading.is_some() {
+                return Ok(None);
+            }
+            if let Some((header, missing)) = self.chunk_at_front(max_frame)? {
+                let len = header.body_len as usize;
+                if len == 0 || len > missing {
+                    return Ok(Some(Received::Misfit { header, missing }));
+                }
+                if self.takes_at_once(&header) {
+                    self.buffer.consume(HEADER_LEN);
+                    self.reading = Some(Reading::new(&header));
+                    continue;
+                }
+            }
+            let Some(frame) = self.buffer.next_frame(max_frame)? else {
+                return Ok(None);
+            };
+            self.chunk_expected = false;
+            return Ok(Some(match frame.header.kind == Kind::Chunk {
+                true => Received::Stray(frame.header),
+                false => Received::Frame(frame),
+            }));
+        }
+    }
+
+    /// Announces that the rest of a body follows in chunks: `first` is what its first frame carried, `total` its whole length.
+    ///
+    /// The owner has checked that `total` is more than that, that it and the sum of all totals are within the limits, and that the call has no other incomplete
+    /// body.
+    pub fn begin(&mut self, call: CallId, first: &[u8], total: u32) {
+        let total = total as usize;
+        debug_assert!(total > first.len() && !self.is_incomplete(call));
+        let most = FIRST_MEMORY.max(2 * first.len());
+        // Halves of the total, so that memory that doubles comes to be as long as the body, and not up to twice as long.
+        let mut len = total;
+        while len > most {
+            len = len.div_ceil(2);
+        }
+        let mut memory = aligned_memory(len.max(first.len()) + BEHIND);
+        memory.extend_from_slice(first);
+        self.copied += first.len() as u64;
+        self.chunk_expected = first.len() >= DIRECT;
+        self.bodies.push(Body {
+            call,
+            memory: Some(memory),
+            arrived: first.len(),
+            total,
+        });
+    }
+
+    /// Goes on taking the chunks of a body, without keeping them: its memory is given back, and it will not be [`Received::Body`].
+    pub fn discard(&mut self, call: CallId) {
+        self.settle();
+        if let Some(body) = self.bodies.iter_mut().find(|body| body.call == call) {
+            body.memory = None;
+        }
+    }
+
+    /// Forgets a body of which nothing more follows. Whether there was one.
+    ///
+    /// What is left of a chunk that has arrived in part is taken all the same.
+    pub fn abandon(&mut self, call: CallId) -> bool {
+        self.settle();
+        let position = self.bodies.iter().position(|body| body.call == call);
+        position
+            .map(|position| self.bodies.swap_remove(position))
+            .is_some()
+    }
+
+    /// Whether chunks of a body of that call are to come.
+    pub fn is_incomplete(&self, call: CallId) -> bool {
+        self.bodies.iter().any(|body| body.call == call)
+    }
+
+    /// Sum of the lengths of the incomplete bodies, those included that are discarded.
+    pub fn announced(&self) -> u64 {
+        self.bodies.iter().map(|body| body.total as u64).sum()
+    }
+
+    /// How many bytes of incomplete bodies are held.
+    pub fn arrived(&self) -> usize {
+        let kept = self.bodies.iter().filter(|body| body.memory.is_some());
+        kept.map(|body| body.arrived).sum()
+    }
+
+    /// The bytes in the receive buffer that are not handed out yet. Those of a chunk that is being read are not among them.
+    pub fn unread(&self) -> &[u8] {
+        self.buffer.unread()
+    }
+
+    /// Takes bytes that are no frame, such as the preface, from the front.
+    pub fn consume(&mut self, len: usize) {
+        self.buffer.consume(len);
+    }
+
+    /// How many bytes of the incomplete frame at the front have arrived.
+    pub fn received(&self) -> usize {
+        match &self.reading {
+            Some(reading) => reading.frame_len - reading.missing - reading.padding,
+            None => self.buffer.unread().len(),
+        }
+    }
+
+    /// Length of the incomplete frame at the front, or of its header while that is incomplete.
+    pub fn expected(&self) -> usize {
+        match &self.reading {
+            Some(reading) => reading.frame_len,
+            None => self.buffer.expected(),
+        }
+    }
+
+    /// Gives the memory back that holds nothing.
+    pub fn release(&mut self) {
+        self.settle();
+        self.buffer.release();
+        if self.bodies.is_empty() {
+            self.bodies = Vec::new();
+        }
+    }
+
+    /// How many bytes have been moved from where they had been read to, since the start. What the allocator moves when the memory of a body grows is not
+    /// known here: large memory it remaps.
+    pub fn copied_bytes(&self) -> u64 {
+        self.buffer.copied_bytes() + self.copied
+    }
+
+    /// Gives the bytes behind the header of a chunk to where they belong: those that were read into the memory of its body, then those in the buffer.
+    fn settle(&mut self) {
+        let Self {
+            buffer,
+            bodies,
+            reading: Some(reading),
+            copied,
+            ..
+        } = self
+        else {
+            return;
+        };
+        let mut body = bodies.iter_mut().find(|body| body.call == reading.call);
+        if let Some(Body {
+            memory: Some(memory),
+            arrived,
+            ..
+        }) = &mut body
+        {
+            let (own, behind) = reading.split(memory.get(*arrived..).unwrap_or_default());
+            *arrived += own.len();
+            if !behind.is_empty() {
+                buffer.spare().extend_from_slice(behind);
+                *copied += behind.len() as u64;
+            }
+            memory.truncate(*arrived);
+        }
+        let unread = buffer.unread();
+        let (own, behind) = reading.split(unread);
+        if let Some(body) = body {
+            body.arrived += own.len();
+            if let Some((memory, total)) = body.memory() {
+                make_room(memory, own.len(), total);
+                memory.extend_from_slice(own);
+                *copied += own.len() as u64;
+            }
+        }
+        let taken = unread.len() - behind.len();
+        buffer.consume(taken);
+    }
+
+    /// The header of the next frame, if that is a chunk of an incomplete body, and how many bytes that lacks.
+    fn chunk_at_front(&self, max_frame: u32) -> Result<Option<(FrameHeader, usize)>, DecodeError> {
+        if self.bodies.is_empty() {
+            return Ok(None);
+        }
+        let Some(bytes) = self.buffer.unread().first_chunk() else {
+            return Ok(None);
+        };
+        let header = FrameHeader::decode(bytes, max_frame)?;
+        let body = self.bodies.iter().find(|body| body.call == header.call);
+        Ok(body
+            .filter(|_| header.kind == Kind::Chunk)
+            .map(|body| (header, body.total - body.arrived)))
+    }
+
+    /// Whether the chunk at the front is taken from the buffer now, and not when it has arrived whole.
+    fn takes_at_once(&mut self, header: &FrameHeader) -> bool {
+        let kept = self
+            .bodies
+            .iter()
+            .any(|body| body.call == header.call && body.memory.is_some());
+        let direct = kept && header.body_len as usize >= DIRECT;
+        self.chunk_expected = direct;
+        direct || self.buffer.unread().len() >= header.frame_len()
+    }
+
+    /// Hands over the body of that call, if it has arrived whole and anybody wants it.
+    fn take_complete(&mut self, call: CallId) -> Option<Received> {
+        let is_complete = |body: &Body| body.call == call && body.arrived == body.total;
+        let position = self.bodies.iter().position(is_complete)?;
+        let memory = self.bodies.swap_remove(position).memory?;
+        let body = if memory.as_ptr().addr().is_multiple_of(ALIGNMENT) {
+            memory.freeze()
+        } else {
+            self.copied += memory.len() as u64;
+            aligned_copy(&memory)
+        };
+        Some(Received::Body { call, body })
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox")
+            .field("buffer", &self.buffer)
+            .field("bodies", &self.bodies.len())
+            .field("reading", &self.reading)
+            .field("copied", &self.copied)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A body of which chunks are to come.
+struct Body {
+    call: CallId,
+    /// What has arrived, and behind it what was read since the last `settle`. None if the body is discarded.
+    memory: Option<BytesMut>,
+    arrived: usize,
+    total: usize,
+}
+
+impl Body {
+    /// Its memory, if it is kept, and its length in the end.
+    fn memory(&mut self) -> Option<(&mut BytesMut, usize)> {
+        self.memory.as_mut().map(|memory| (memory, self.total))
+    }
+}
+
+/// Room for a read of at most `len` bytes into a body that will be `total` long.
+fn spare_of(memory: &mut BytesMut, len: usize, total: usize) -> Limit<&mut BytesMut> {
+    // The end of the memory is not worth a read of its own.
+    make_room(memory, len.min(DIRECT), total);
+    let room = memory.capacity() - memory.len();
+    memory.limit(len.min(room))
+}
+
+/// Makes room for `len` bytes in a body that will be `total` long. Memory is doubled when it is full, so it is never more than what has arrived justifies.
+fn make_room(memory: &mut BytesMut, len: usize, total: usize) {
+    let arrived = memory.len();
+    if memory.capacity() - arrived < len {
+        let goal = (2 * arrived).min(total + BEHIND).max(arrived + len);
+        memory.reserve(goal - arrived);
+    }
+}
+
+/// A chunk frame whose header was taken from the buffer: what its body and its padding lack.
+#[derive(Debug)]
+struct Reading {
+    call: CallId,
+    frame_len: usize,
+    missing: usize,
+    padding: usize,
+    /// Whether the padding so far is zero.
+    clean: bool,
+}
+
+impl Reading {
+    fn new(header: &FrameHeader) -> Self {
+        let missing = header.body_len as usize;
+        Self {
+            call: header.call,
+            frame_len: header.frame_len(),
+            missing,
+            padding: header.frame_len() - HEADER_LEN - missing,
+            clean: true,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.missing == 0 && self.padding == 0
+    }
+
+    /// Splits the next bytes into those of the body and those behind the frame, and takes note of them.
+    fn split<'a>(&mut self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let (own, bytes) = bytes.split_at(self.missing.min(bytes.len()));
+        self.missing -= own.len();
+        let (padding, behind) = bytes.split_at(self.padding.min(bytes.len()));
+        self.padding -= padding.len();
+        self.clean &= padding.iter().all(|byte| *byte == 0);
+        (own, behind)
+    }
+}
+
+/// Length from which a chunk is read into its body's memory: a read costs about as much as copying a page.
+const DIRECT: usize = 4 << 10;
+/// Room for what comes before a chunk: its header, and small frames. What of the chunk comes along has to be copied.
+const ROOM_BEFORE_CHUNK: usize = 4 << 10;
+/// What a read into the memory of a body may bring behind the body: padding, and a header.
+const BEHIND: usize = ALIGNMENT - 1 + HEADER_LEN;
+/// Memory of a body of which little has arrived: 256 KiB, with what is behind it and what alignment takes.
+const FIRST_MEMORY: usize = (256 << 10) - BEHIND - (ALIGNMENT - 1);
+
+#[cfg(test)]
+#[path = "reassembly_tests.rs"]
+mod tests;
