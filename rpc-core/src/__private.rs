@@ -12,7 +12,8 @@ pub use crate::encode::{EncodeError, Encoder};
 pub use crate::incoming::{Completed, IncomingCall};
 pub use crate::schema::{Fields, Schema, Shape, TypeDef};
 pub use crate::service::{Dispatch, MethodDef, MethodDescriptor, RunsOn, ServiceDescriptor};
+pub use crate::stream::{Opening, Receiver, Sender, StreamCall};
 pub use crate::wire::{
     Archived, AsWire, ByRef, BySlice, ByStr, DepthOf, MAX_DEPTH, NoDepth, Wire, deepest, describe,
-    serialize_nested,
+    describe_receiver, describe_sender, serialize_nested,
 };

@@ -183,7 +183,12 @@ impl Bulks {
 
     /// Whether a frame has to go through here.
     pub(crate) fn takes(&self, call: CallId, body_len: usize) -> bool {
-        self.is_bulk(body_len) || self.flows.contains_key(&call)
+        self.is_bulk(body_len) || self.has(call)
+    }
+
+    /// Whether frames of a call are here.
+    pub(crate) fn has(&self, call: CallId) -> bool {
+        self.flows.contains_key(&call)
     }
 
     pub(crate) fn push(&mut self, frame: FrameBuf, header: FrameHeader) {

@@ -5,16 +5,20 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::archive::{Archive, ArchiveError};
+use crate::context::inherited_deadline;
 use crate::encode::{EncodeError, Encoder, encode};
 use crate::failure::{CallError, CallFailure, FailureKind};
 use crate::frame_buf::FrameBuf;
+use crate::metadata::Metadata;
 use crate::service::MethodDescriptor;
+use crate::stream::CallChannels;
 use crate::wire::{Archived, Wire};
 
 /// The first bytes of a call's body: method, time left, length of the metadata (PROTOCOL.md section 3).
@@ -33,13 +37,61 @@ pub trait Caller: Clone + Send + Sync + 'static {
     /// The longest call that can be sent, prelude included, in bytes.
     fn max_body(&self) -> usize;
 
-    /// Starts a call. The frame holds space for the prelude and then the arguments.
-    fn start(
-        &self,
-        method: &'static MethodDescriptor,
-        frame: FrameBuf,
-        options: CallOptions,
-    ) -> Self::Pending;
+    /// Starts a call.
+    fn start(&self, call: OutgoingCall) -> Self::Pending;
+}
+
+/// A call on its way from a generated client to what starts it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OutgoingCall {
+    /// What is called.
+    pub method: &'static MethodDescriptor,
+    /// Space for the prelude, and then the arguments.
+    pub frame: FrameBuf,
+    /// What the caller said about it.
+    pub options: CallOptions,
+    /// What is sent besides the arguments.
+    pub metadata: Metadata,
+    /// The caller's side of its channels, if the method has some.
+    pub channels: Option<Arc<CallChannels>>,
+}
+
+impl OutgoingCall {
+    /// A call without metadata and channels.
+    pub fn new(method: &'static MethodDescriptor, frame: FrameBuf, options: CallOptions) -> Self {
+        Self {
+            method,
+            frame,
+            options,
+            metadata: Metadata::default(),
+            channels: None,
+        }
+    }
+
+    /// Length of the arguments and the metadata together, in bytes.
+    pub fn len(&self) -> usize {
+        self.frame.body_len().saturating_sub(CALL_PRELUDE_LEN) + self.metadata.encoded_len()
+    }
+
+    /// Whether the call has neither arguments nor metadata.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same call once more, with its arguments copied; none if it has channels, which exist once.
+    pub fn duplicate(&self) -> Option<Self> {
+        if self.channels.is_some() {
+            return None;
+        }
+        Some(Self {
+            method: self.method,
+            frame: self.frame.clone(),
+            options: self.options,
+            metadata: self.metadata.clone(),
+            channels: None,
+        })
+    }
 }
 
 /// What the caller may say about one call.
@@ -57,10 +109,7 @@ impl CallOptions {
     pub fn deadline_from(&self, now: Instant) -> Option<Instant> {
         // A timeout beyond what the clock can count is none.
         let by_timeout = self.timeout.and_then(|timeout| now.checked_add(timeout));
-        match (self.deadline, by_timeout) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        earlier(self.deadline, by_timeout)
     }
 }
 
@@ -71,6 +120,8 @@ pub struct Answer {
     pub error: bool,
     /// The archive.
     pub body: Bytes,
+    /// What was sent besides.
+    pub metadata: Metadata,
 }
 
 /// A call that waits to be awaited.
@@ -85,12 +136,16 @@ pub struct Call<C: Caller, T: Wire, E = Infallible> {
     state: State<C>,
     method: &'static MethodDescriptor,
     options: CallOptions,
+    metadata: Metadata,
+    channels: Option<Arc<CallChannels>>,
     _types: PhantomData<fn() -> (T, E)>,
 }
 
 enum State<C: Caller> {
     Ready(C, Result<FrameBuf, EncodeError>),
     Running(C::Pending),
+    /// Ended before its owner asked: a call with channels while it was opened.
+    Ended(Result<Answer, CallFailure>),
     Done,
 }
 
@@ -111,7 +166,24 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
             state: State::Ready(caller.clone(), encoded),
             method,
             options,
+            metadata: Metadata::default(),
+            channels: None,
             _types: PhantomData,
+        }
+    }
+
+    pub(crate) fn with_channels<A>(
+        caller: &C,
+        method: &'static MethodDescriptor,
+        arguments: &A,
+        channels: Arc<CallChannels>,
+    ) -> Self
+    where
+        A: for<'a> rkyv::Serialize<Encoder<'a>>,
+    {
+        Self {
+            channels: Some(channels),
+            ..Self::new(caller, method, arguments)
         }
     }
 
@@ -127,6 +199,24 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
         self
     }
 
+    /// Sets the metadata that is sent with the call.
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Makes the call inherit from the one that a handler serves: its deadline, if that is earlier. Calls that a handler makes where it runs do so by themselves;
+    /// this is for those that it makes in tasks of its own.
+    pub fn within(mut self, context: &crate::context::Context) -> Self {
+        self.options.deadline = earlier(self.options.deadline, context.deadline());
+        self
+    }
+
+    /// Makes the call return the metadata of the answer as well, also that of an error.
+    pub fn detailed(self) -> DetailedCall<C, T, E> {
+        DetailedCall(self)
+    }
+
     /// Makes the call return an owned value instead of a reply that is read in place.
     pub fn owned(self) -> OwnedCall<C, T, E> {
         OwnedCall(self)
@@ -137,7 +227,15 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
             match std::mem::replace(&mut self.state, State::Done) {
                 State::Ready(_, Err(error)) => return Poll::Ready(Err(error.into())),
                 State::Ready(caller, Ok(frame)) => {
-                    self.state = State::Running(caller.start(self.method, frame, self.options));
+                    let mut options = self.options;
+                    options.deadline = earlier(options.deadline, inherited_deadline());
+                    self.state = State::Running(caller.start(OutgoingCall {
+                        method: self.method,
+                        frame,
+                        options,
+                        metadata: std::mem::take(&mut self.metadata),
+                        channels: self.channels.clone(),
+                    }));
                 }
                 State::Running(mut pending) => match Pin::new(&mut pending).poll(cx) {
                     Poll::Ready(answer) => return Poll::Ready(answer),
@@ -146,6 +244,7 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
                         return Poll::Pending;
                     }
                 },
+                State::Ended(answer) => return Poll::Ready(answer),
                 State::Done => {
                     let text = "call was polled after it had ended";
                     return Poll::Ready(Err(CallFailure::local(FailureKind::LocalLimit, true, text)));
@@ -155,16 +254,42 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
     }
 }
 
+impl<C: Caller, T: Wire, E: MethodError> Call<C, T, E> {
+    /// Goes on until the call was started or has failed before that.
+    pub(crate) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError<E>>> {
+        let answer = self.poll_answer(cx);
+        let is_attached = self
+            .channels
+            .as_ref()
+            .is_none_or(|channels| channels.is_attached());
+        match answer {
+            Poll::Ready(Err(failure)) if !is_attached => {
+                Poll::Ready(Err(CallError::Failed(failure.of_method(self.method))))
+            }
+            Poll::Ready(answer) => {
+                self.state = State::Ended(answer);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending if is_attached => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn read(&self, answer: Result<Answer, CallFailure>) -> Result<Reply<T>, CallError<E>> {
+        read::<T, E>(answer).map_err(|error| match error {
+            CallError::Failed(failure) => CallError::Failed(failure.of_method(self.method)),
+            CallError::Method(error) => CallError::Method(error),
+        })
+    }
+}
+
 impl<C: Caller, T: Wire, E: MethodError> Future for Call<C, T, E> {
     type Output = Result<Reply<T>, CallError<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let answer = ready!(this.poll_answer(cx));
-        Poll::Ready(read::<T, E>(answer).map_err(|error| match error {
-            CallError::Failed(failure) => CallError::Failed(failure.of_method(this.method)),
-            CallError::Method(error) => CallError::Method(error),
-        }))
+        Poll::Ready(this.read(answer))
     }
 }
 
@@ -181,11 +306,47 @@ impl<C: Caller, T: Wire, E> fmt::Debug for Call<C, T, E> {
 }
 
 fn read<T: Wire, E: MethodError>(answer: Result<Answer, CallFailure>) -> Result<Reply<T>, CallError<E>> {
-    let Answer { error, body } = answer?;
+    let Answer {
+        error,
+        body,
+        metadata,
+    } = answer?;
     if error {
         return Err(E::read(body).map_or_else(|invalid| CallError::Failed(invalid.into()), CallError::Method));
     }
-    Ok(Reply(Archive::validate(body).map_err(CallFailure::from)?))
+    let archive = Archive::validate(body).map_err(CallFailure::from)?;
+    Ok(Reply { archive, metadata })
+}
+
+/// The earlier of two deadlines.
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// A call that returns the metadata of its answer besides the result. Made by [`Call::detailed`].
+#[must_use = "a call does nothing until it is awaited"]
+pub struct DetailedCall<C: Caller, T: Wire, E = Infallible>(Call<C, T, E>);
+
+impl<C: Caller, T: Wire, E: MethodError> Future for DetailedCall<C, T, E> {
+    type Output = (Result<Reply<T>, CallError<E>>, Metadata);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.0.poll_answer(cx));
+        let metadata = match &answer {
+            Ok(answer) => answer.metadata.clone(),
+            Err(failure) => failure.metadata().clone(),
+        };
+        Poll::Ready((self.0.read(answer), metadata))
+    }
+}
+
+impl<C: Caller, T: Wire, E> fmt::Debug for DetailedCall<C, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A call that returns an owned value. Made by [`Call::owned`].
@@ -243,7 +404,10 @@ impl MethodError for Infallible {
 /// }
 /// # }
 /// ```
-pub struct Reply<T: Wire>(Archive<T>);
+pub struct Reply<T: Wire> {
+    archive: Archive<T>,
+    metadata: Metadata,
+}
 
 impl<T: Wire> Reply<T> {
     /// Copies the value into an owned one.
@@ -252,17 +416,22 @@ impl<T: Wire> Reply<T> {
     ///
     /// See [`Archive::deserialize`].
     pub fn deserialize(&self) -> Result<T, ArchiveError> {
-        self.0.deserialize()
+        self.archive.deserialize()
     }
 
     /// The valid archive.
     pub fn into_archive(self) -> Archive<T> {
-        self.0
+        self.archive
+    }
+
+    /// What the handler sent besides the value.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// The bytes of the archive.
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.archive.as_bytes()
     }
 }
 
@@ -271,18 +440,21 @@ impl<T: Wire> Deref for Reply<T> {
 
     #[inline]
     fn deref(&self) -> &Archived<T> {
-        &self.0
+        &self.archive
     }
 }
 
 impl<T: Wire> Clone for Reply<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            archive: self.archive.clone(),
+            metadata: self.metadata.clone(),
+        }
     }
 }
 
 impl<T: Wire<Archived: fmt::Debug>> fmt::Debug for Reply<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.archive.fmt(f)
     }
 }

@@ -1,11 +1,14 @@
 //! Context: what a handler can know about its call besides the arguments.
 
+use std::cell::Cell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::metadata::{Metadata, MetadataError};
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,9 @@ impl fmt::Display for PeerAddress {
 pub struct CallControl {
     cancelled: AtomicBool,
     on_worker: AtomicBool,
+    /// Whether there is something in `reply_metadata`: most calls have none, and do not pay for the lock.
+    has_reply_metadata: AtomicBool,
+    reply_metadata: Mutex<Metadata>,
 }
 
 impl CallControl {
@@ -77,10 +83,43 @@ impl CallControl {
         self.on_worker.store(true, Ordering::Relaxed);
     }
 
+    /// The metadata that the handler has set for its answer.
+    pub fn take_reply_metadata(&self) -> Metadata {
+        if !self.has_reply_metadata.load(Ordering::Acquire) {
+            return Metadata::default();
+        }
+        std::mem::take(&mut self.reply_metadata.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Makes the control as new, for the next call of the same slot.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
+}
+
+thread_local! {
+    /// The deadline of the call whose handler runs on this thread.
+    static INHERITED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Runs a part of a handler: calls that it makes meanwhile are given its deadline, if theirs is later or there is none.
+///
+/// Whoever polls handlers does it within this function.
+pub fn run_within<R>(deadline: Option<Instant>, run: impl FnOnce() -> R) -> R {
+    /// Goes back to what was before, also after a panic.
+    struct Restore(Option<Instant>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            INHERITED.set(self.0);
+        }
+    }
+    let _restore = Restore(INHERITED.replace(deadline));
+    run()
+}
+
+/// The deadline that a call inherits which is made here and now.
+pub fn inherited_deadline() -> Option<Instant> {
+    INHERITED.get()
 }
 
 /// What a handler can know about its call: take `cx: &Context` as its first parameter. Nothing of it is an argument on the wire.
@@ -88,17 +127,45 @@ impl CallControl {
 pub struct Context {
     peer: Arc<Peer>,
     deadline: Option<Instant>,
+    metadata: Metadata,
     control: Arc<CallControl>,
 }
 
 impl Context {
     /// A context for a call from `peer`.
-    pub fn new(peer: Arc<Peer>, deadline: Option<Instant>, control: Arc<CallControl>) -> Self {
+    pub fn new(
+        peer: Arc<Peer>,
+        deadline: Option<Instant>,
+        metadata: Metadata,
+        control: Arc<CallControl>,
+    ) -> Self {
         Self {
             peer,
             deadline,
+            metadata,
             control,
         }
+    }
+
+    /// What the caller sent with the call besides the arguments.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Adds to the metadata that is sent with the answer, whether it is a value, an error or a failure.
+    ///
+    /// # Errors
+    ///
+    /// [`MetadataError`]: the entry is too large, or all together are.
+    pub fn add_reply_metadata(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), MetadataError> {
+        let mut metadata = self
+            .control
+            .reply_metadata
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        metadata.insert(key, value.as_ref())?;
+        self.control.has_reply_metadata.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Who called.

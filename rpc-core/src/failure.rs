@@ -6,6 +6,7 @@ use std::fmt;
 use crate::archive::ArchiveError;
 use crate::code::Code;
 use crate::encode::EncodeError;
+use crate::metadata::Metadata;
 use crate::schema;
 use crate::service::MethodDescriptor;
 
@@ -98,6 +99,7 @@ struct Details {
     /// `Service.method`, or empty while unknown.
     method: String,
     text: String,
+    metadata: Metadata,
 }
 
 impl CallFailure {
@@ -109,6 +111,7 @@ impl CallFailure {
             code: None,
             method: String::new(),
             text: text.into(),
+            metadata: Metadata::default(),
         }))
     }
 
@@ -131,6 +134,7 @@ impl CallFailure {
             code: Some(code),
             method: String::new(),
             text,
+            metadata: Metadata::default(),
         }))
     }
 
@@ -172,6 +176,18 @@ impl CallFailure {
         self.0.code
     }
 
+    /// Adds the metadata that came with the failure.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.0.metadata = metadata;
+        self
+    }
+
+    /// The metadata that the server sent with the failure.
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
     /// The cause in words, for people: texts may change.
     pub fn text(&self) -> &str {
         &self.0.text
@@ -198,6 +214,7 @@ impl fmt::Display for CallFailure {
             method,
             text,
             code,
+            metadata: _,
         } = &*self.0;
         if !method.is_empty() {
             write!(f, "{method}: ")?;

@@ -93,6 +93,52 @@ impl FrameBuf {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Appends zeros until the body is a multiple of 16 long.
+    pub fn pad(&mut self) {
+        self.align(HEADER_LEN);
+    }
+
+    /// Shortens the body, if it is longer.
+    pub fn truncate(&mut self, body_len: usize) {
+        let end = HEADER_LEN + body_len;
+        while self.end() > end {
+            let own = self.bytes.len() - self.attachments.last().map_or(HEADER_LEN, |(offset, _)| *offset);
+            let too_long = self.end() - end;
+            if own >= too_long || self.attachments.is_empty() {
+                let len = self.bytes.len().saturating_sub(too_long).max(HEADER_LEN);
+                return self.bytes.resize(len, 0);
+            }
+            // The last piece goes whole, and of the attachment before it as much as is too long.
+            self.bytes.resize(self.bytes.len() - own, 0);
+            let too_long = too_long - own;
+            if let Some((_, last)) = self.attachments.last_mut() {
+                let left = last.len().saturating_sub(too_long);
+                self.attached -= last.len() - left;
+                last.truncate(left);
+                if left == 0 {
+                    self.attachments.pop();
+                }
+            }
+        }
+    }
+
+    /// Inserts bytes, and behind them zeros up to a multiple of 16, at an offset of the body that is not beyond its first attachment.
+    pub(crate) fn insert_padded(&mut self, offset: usize, bytes: &[u8]) {
+        let padded = bytes.len().next_multiple_of(HEADER_LEN);
+        let (start, before) = (HEADER_LEN + offset, self.bytes.len());
+        debug_assert!(start <= self.contiguous());
+        self.bytes.resize(before + padded, 0);
+        self.bytes.copy_within(start..before, start + padded);
+        if let Some(space) = self.bytes.get_mut(start..start + padded) {
+            let (own, padding) = space.split_at_mut(bytes.len());
+            own.copy_from_slice(bytes);
+            padding.fill(0);
+        }
+        for (offset, _) in &mut self.attachments {
+            *offset += padded;
+        }
+    }
+
     /// How many bytes the buffer can hold without asking for memory.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
@@ -152,6 +198,19 @@ impl FrameBuf {
     }
 }
 
+impl Clone for FrameBuf {
+    /// Copies what is in the frame; what is attached is shared.
+    fn clone(&self) -> Self {
+        let mut bytes = AlignedVec::with_capacity(self.bytes.len());
+        bytes.extend_from_slice(&self.bytes);
+        Self {
+            bytes,
+            attachments: self.attachments.clone(),
+            attached: self.attached,
+        }
+    }
+}
+
 impl Default for FrameBuf {
     fn default() -> Self {
         Self::new()
@@ -190,6 +249,46 @@ mod tests {
         assert_eq!(frame.body(), whole);
         assert!(frame.body().as_ptr().addr().is_multiple_of(16));
         assert_eq!(frame.segments().count(), 1);
+    }
+
+    #[test]
+    fn a_body_can_be_shortened_to_any_length() {
+        let attached = Bytes::from_static(b"0123456789");
+        let build = || {
+            let mut frame = FrameBuf::new();
+            frame.extend(b"abc");
+            frame.attach(attached.clone());
+            frame.extend(b"def");
+            frame.attach(attached.slice(..4));
+            frame
+        };
+        let whole: Vec<u8> = build().segments().flatten().copied().collect();
+        for len in 0..=whole.len() + 1 {
+            let mut frame = build();
+            frame.truncate(len);
+            let body: Vec<u8> = frame.segments().flatten().copied().collect();
+            assert_eq!(body, whole[..len.min(whole.len())], "{len}");
+            assert_eq!(frame.body_len(), body.len());
+            frame.extend(b"!");
+            assert_eq!(frame.segments().flatten().last(), Some(&b'!'));
+        }
+    }
+
+    #[test]
+    fn bytes_are_inserted_before_what_is_there() {
+        let mut frame = FrameBuf::new();
+        frame.extend(&[1; 16]);
+        frame.extend(b"own");
+        frame.attach(Bytes::from_static(b"attached"));
+        let copy = frame.clone();
+        frame.insert_padded(16, &[7; 17]);
+        let body: Vec<u8> = frame.segments().flatten().copied().collect();
+        assert_eq!(
+            body,
+            [&[1; 16][..], &[7; 17], &[0; 15], b"own", b"attached"].concat()
+        );
+        let before: Vec<u8> = copy.segments().flatten().copied().collect();
+        assert_eq!(before, [&[1; 16][..], b"own", b"attached"].concat());
     }
 
     #[test]

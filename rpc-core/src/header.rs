@@ -38,6 +38,8 @@ pub enum Kind {
     Pong,
     /// The sender takes no further calls.
     Goaway,
+    /// The receiver of a channel wants no more of it.
+    Stop,
     /// Kinds 128 to 255: ignored with their bodies (P-12).
     Extension(u8),
 }
@@ -57,6 +59,7 @@ impl Kind {
             9 => Self::Ping,
             10 => Self::Pong,
             11 => Self::Goaway,
+            12 => Self::Stop,
             128..=255 => Self::Extension(number),
             _ => return None,
         })
@@ -76,6 +79,7 @@ impl Kind {
             Self::Ping => 9,
             Self::Pong => 10,
             Self::Goaway => 11,
+            Self::Stop => 12,
             Self::Extension(number) => number,
         }
     }
@@ -90,7 +94,8 @@ impl Kind {
             Self::End => (0x02, true, true, Aux::Any, Body::Empty),
             Self::Credit => (0x00, true, true, Aux::NotZero, Body::Empty),
             Self::Cancel => (0x00, false, true, Aux::Zero, Body::Empty),
-            Self::Chunk => (0x00, true, true, Aux::Zero, Body::AtLeast(0)),
+            Self::Chunk => (0x00, false, true, Aux::Zero, Body::AtLeast(1)),
+            Self::Stop => (0x00, true, true, Aux::Zero, Body::Empty),
             Self::Ping | Self::Pong => (0x00, false, false, Aux::Any, Body::Empty),
             Self::Goaway => (0x00, false, false, Aux::Any, Body::AtLeast(8)),
             Self::Extension(_) => return None,
@@ -119,6 +124,7 @@ impl fmt::Display for Kind {
             Self::Ping => "ping",
             Self::Pong => "pong",
             Self::Goaway => "goaway",
+            Self::Stop => "stop",
             Self::Extension(number) => return write!(f, "extension {number}"),
         })
     }
@@ -159,7 +165,7 @@ pub struct FrameHeader {
     pub kind: Kind,
     /// The flags, per kind.
     pub flags: Flags,
-    /// The channel for item, end, credit and chunk; the number of descriptors with that flag; else 0.
+    /// The channel for item, end, credit and stop; the number of descriptors with that flag; else 0.
     pub channel: u16,
     /// The call, or 0 for frames about the connection.
     pub call: CallId,
@@ -358,7 +364,7 @@ mod tests {
     const MAX: u32 = 1 << 20;
 
     fn plain(kind: Kind) -> FrameHeader {
-        let body_len = [(Kind::Call, 16), (Kind::Goaway, 8)]
+        let body_len = [(Kind::Call, 16), (Kind::Goaway, 8), (Kind::Chunk, 1)]
             .iter()
             .find(|row| row.0 == kind)
             .map_or(0, |row| row.1);
@@ -405,9 +411,9 @@ mod tests {
         for number in 0..=255_u8 {
             match Kind::from_number(number) {
                 Some(Kind::Extension(extension)) => assert!(number >= 128 && extension == number),
-                Some(kind) => assert!((1..=11).contains(&number) && kind.number() == number),
+                Some(kind) => assert!((1..=12).contains(&number) && kind.number() == number),
                 None => {
-                    assert!(number == 0 || (12..128).contains(&number));
+                    assert!(number == 0 || (13..128).contains(&number));
                     let mut bytes = plain(Kind::Ping).encode();
                     bytes[4] = number;
                     assert_eq!(
@@ -471,7 +477,7 @@ mod tests {
     #[test]
     fn a_bit_in_an_unused_field_is_refused() {
         for kind in all() {
-            let channel = matches!(kind, Kind::Item | Kind::End | Kind::Credit | Kind::Chunk);
+            let channel = matches!(kind, Kind::Item | Kind::End | Kind::Credit | Kind::Stop);
             let call = !matches!(kind, Kind::Ping | Kind::Pong | Kind::Goaway);
             let aux = matches!(
                 kind,
@@ -530,13 +536,20 @@ mod tests {
             }
             .encode()
         };
-        for (kind, least) in [(Kind::Call, 16), (Kind::Goaway, 8)] {
+        for (kind, least) in [(Kind::Call, 16), (Kind::Goaway, 8), (Kind::Chunk, 1)] {
             assert!(FrameHeader::decode(&with_len(kind, least), MAX).is_ok());
             let len = least - 1;
             let error = DecodeError::BodyTooShort { kind, len, least };
             assert_eq!(FrameHeader::decode(&with_len(kind, len), MAX), Err(error));
         }
-        for kind in [Kind::End, Kind::Credit, Kind::Cancel, Kind::Ping, Kind::Pong] {
+        for kind in [
+            Kind::End,
+            Kind::Credit,
+            Kind::Cancel,
+            Kind::Ping,
+            Kind::Pong,
+            Kind::Stop,
+        ] {
             let error = DecodeError::BodyNotEmpty { kind, len: 1 };
             assert_eq!(FrameHeader::decode(&with_len(kind, 1), MAX), Err(error));
         }

@@ -9,9 +9,12 @@ use bytes::Bytes;
 
 use crate::archive::{ArchiveError, Decoder, access};
 use crate::code::Code;
-use crate::context::{CallControl, Context};
+use crate::connection::write_metadata;
+use crate::context::{CallControl, Context, run_within};
 use crate::encode::{EncodeError, Encoder, encode};
 use crate::frame_buf::FrameBuf;
+use crate::metadata::Metadata;
+use crate::stream::UserChannels;
 use crate::wire::{Archived, Wire};
 
 /// A call that has arrived: what a dispatcher works on.
@@ -23,6 +26,8 @@ pub struct IncomingCall {
     pub arguments: Bytes,
     /// What the handler may know.
     pub context: Context,
+    /// The handler's ends of the call's channels.
+    pub channels: UserChannels,
     /// Memory for the answer.
     pub reply: FrameBuf,
     /// The longest answer that the caller accepts, in bytes.
@@ -55,7 +60,13 @@ impl IncomingCall {
         ReplyBuf {
             frame: std::mem::take(&mut self.reply),
             max_len: self.max_reply,
+            control: Arc::clone(self.context.control()),
         }
+    }
+
+    /// Takes the handler's ends of the channels out of the call, so that the arguments can stay borrowed while they are used.
+    pub fn take_channels(&mut self) -> UserChannels {
+        std::mem::take(&mut self.channels)
     }
 
     /// Runs a blocking handler on the worker pool and waits for it.
@@ -75,7 +86,7 @@ impl IncomingCall {
         control.move_to_worker();
         let run = move |verdict| {
             let completed = match verdict {
-                Verdict::Run => handler(self),
+                Verdict::Run => run_within(deadline, || handler(self)),
                 Verdict::Expired => self
                     .take_reply()
                     .fail(Code::EXPIRED, "time ran out in the worker queue"),
@@ -104,6 +115,7 @@ impl IncomingCall {
 pub struct ReplyBuf {
     frame: FrameBuf,
     max_len: usize,
+    control: Arc<CallControl>,
 }
 
 impl ReplyBuf {
@@ -139,6 +151,7 @@ impl ReplyBuf {
         Completed {
             frame: self.frame,
             outcome: Outcome::Failure(code, text.into()),
+            metadata: self.control.take_reply_metadata(),
         }
     }
 
@@ -146,10 +159,18 @@ impl ReplyBuf {
     where
         V: for<'a> rkyv::Serialize<Encoder<'a>>,
     {
+        let metadata = self.control.take_reply_metadata();
+        if !metadata.is_empty() {
+            write_metadata(&mut self.frame, &metadata);
+        }
         match encode(&mut self.frame, value, self.max_len) {
             Ok(()) => Completed {
                 frame: self.frame,
-                outcome: Outcome::Reply { error },
+                outcome: Outcome::Reply {
+                    error,
+                    metadata: !metadata.is_empty(),
+                },
+                metadata: Metadata::default(),
             },
             Err(EncodeError::TooLarge { limit }) => self.fail(
                 Code::REPLY_TOO_LARGE,
@@ -169,6 +190,8 @@ pub struct Completed {
     pub frame: FrameBuf,
     /// How the call ended.
     pub outcome: Outcome,
+    /// What is sent with a failure; that of a reply is in its frame already.
+    pub metadata: Metadata,
 }
 
 /// How a call ended at the server.
@@ -178,6 +201,8 @@ pub enum Outcome {
     Reply {
         /// Whether it returned its error.
         error: bool,
+        /// Whether the frame begins with metadata.
+        metadata: bool,
     },
     /// It did not, for this reason.
     Failure(Code, String),
@@ -189,6 +214,7 @@ impl Completed {
         Self {
             frame: FrameBuf::new(),
             outcome: Outcome::Failure(code, text.into()),
+            metadata: Metadata::default(),
         }
     }
 }

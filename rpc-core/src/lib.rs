@@ -51,6 +51,7 @@
 extern crate self as rpc_core;
 
 pub mod archive;
+mod budget;
 pub mod buffer;
 mod bulk;
 pub mod call;
@@ -66,12 +67,14 @@ pub mod header;
 pub mod id;
 pub mod incoming;
 pub mod limits;
+pub mod metadata;
 mod pieces;
 pub mod preface;
 pub mod reassembly;
 pub mod schema;
 pub mod send_queue;
 pub mod service;
+pub mod stream;
 pub mod wire;
 
 #[doc(hidden)]
@@ -89,8 +92,10 @@ pub use failure::{CallError, CallFailure, FailureKind};
 pub use frame_buf::FrameBuf;
 pub use id::{CallId, MethodId};
 pub use limits::{Limits, LimitsError};
+pub use metadata::{Metadata, MetadataError};
 pub use rpc_derive::{message, service};
 pub use service::{Dispatch, MethodDescriptor, ServiceDescriptor};
+pub use stream::{Receiver, SendError, Sender, StreamError};
 pub use wire::{
     Archived, ArchivedMap, ArchivedSet, ArchivedSystemTime, Bincode, MapKey, Postcard, Serde, SerdeCodec,
     Wire,

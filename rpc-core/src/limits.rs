@@ -16,14 +16,18 @@ use std::time::Duration;
 pub struct Limits {
     /// Longest body of a call or reply, arguments and metadata together. Default 4 MiB: what gRPC users are used to; at most 2 GiB − 16.
     pub max_body: u32,
+    /// Longest body of one frame. Longer bodies arrive in chunks, between which other frames may pass. Default 256 KiB; at least 16 KiB. One above `max_body`
+    /// counts as that.
+    pub max_frame: u32,
     /// Calls in flight on one connection that a server accepts. Default 1,024. At least 16 (P-06), at most 65,536.
     pub max_calls: u32,
     /// Longest metadata of one call. Default 8 KiB.
     pub max_metadata: u32,
-    /// Bytes that one connection may hold: arguments of running calls, and answers that the peer has not read yet. Beyond it the connection
-    /// reads no further until some are done. Default 64 MiB. At least one body.
+    /// Bytes that one connection may hold: arguments of running calls, credit of channels on which the peer sends, and answers that the peer has not read yet.
+    /// Beyond it a server reads no further until some are done, or, while calls with channels are in flight, refuses calls; a client starts none. Bodies that are
+    /// still arriving in chunks may take two `max_body` besides. Default 64 MiB. At least one body.
     pub max_held: usize,
-    /// Bytes a peer may send on a new channel of a call before it is granted more. Default 256 KiB.
+    /// Bytes a peer may send on a new channel of a call before it is granted more. Default 64 KiB.
     pub stream_credit: u32,
     /// Time for the peer's whole preface, counted from the start of the connection. Default 5 s.
     pub handshake_timeout: Duration,
@@ -41,6 +45,15 @@ impl Limits {
     /// Longest text in a failure or goaway that this side sends (P-38, P-41).
     pub const MAX_TEXT: usize = 8_192;
 
+    /// The longest body of one frame that is accepted.
+    pub const fn frame_limit(&self) -> u32 {
+        if self.max_frame < self.max_body {
+            self.max_frame
+        } else {
+            self.max_body
+        }
+    }
+
     /// Checks that the limits keep the guarantees of the protocol and do not contradict each other.
     ///
     /// # Errors
@@ -53,6 +66,12 @@ impl Limits {
             (
                 "max_body",
                 body,
+                u64::from(Self::GUARANTEED_BODY),
+                u64::from(Self::LARGEST_BODY),
+            ),
+            (
+                "max_frame",
+                self.max_frame.into(),
                 u64::from(Self::GUARANTEED_BODY),
                 u64::from(Self::LARGEST_BODY),
             ),
@@ -94,10 +113,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_body: 4 << 20,
+            max_frame: 256 << 10,
             max_calls: 1_024,
             max_metadata: 8 << 10,
             max_held: 64 << 20,
-            stream_credit: 256 << 10,
+            stream_credit: 64 << 10,
             handshake_timeout: Duration::from_secs(5),
         }
     }

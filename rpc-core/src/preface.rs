@@ -57,7 +57,7 @@ pub struct Preface {
 }
 
 impl Preface {
-    /// The preface of this implementation with these limits. Frames are as long as bodies: nobody has to cut one for it (P-20).
+    /// The preface of this implementation with these limits.
     pub const fn new(side: Side, limits: &Limits) -> Self {
         Self {
             version: VERSION,
@@ -65,7 +65,7 @@ impl Preface {
             format: ArchiveFormat::CURRENT,
             features: 0,
             max_body: limits.max_body,
-            max_frame: limits.max_body,
+            max_frame: limits.frame_limit(),
             max_calls: match side {
                 Side::Client => 0,
                 Side::Server => limits.max_calls,
@@ -150,9 +150,9 @@ impl Preface {
         Ok(preface)
     }
 
-    /// The longest body that may be sent to the side, in one frame.
+    /// The longest body that may be sent to the side.
     pub fn body_limit(&self) -> u32 {
-        self.max_frame.min(Limits::LARGEST_BODY)
+        self.max_body.min(Limits::LARGEST_BODY)
     }
 
     /// P-03, P-04

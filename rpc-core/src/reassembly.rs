@@ -21,6 +21,11 @@ pub enum Received {
         /// The body, what [`begin`](Inbox::begin) was given included, starting at a multiple of 16 in memory.
         body: Bytes,
     },
+    /// A body that was discarded has come to its end.
+    Dropped {
+        /// The call that it belongs to.
+        call: CallId,
+    },
     /// A chunk for a call that has no incomplete body. It was dropped.
     Stray(FrameHeader),
     /// A chunk that is empty, so that it makes no progress, or longer than what its body lacks. It stays where it is: nothing else follows.
@@ -147,7 +152,7 @@ impl Inbox {
         });
     }
 
-    /// Goes on taking the chunks of a body, without keeping them: its memory is given back, and it will not be [`Received::Body`].
+    /// Goes on taking the chunks of a body, without keeping them: its memory is given back, and in the end it will be [`Received::Dropped`].
     pub fn discard(&mut self, call: CallId) {
         self.settle();
         if let Some(body) = self.bodies.iter_mut().find(|body| body.call == call) {
@@ -290,11 +295,13 @@ impl Inbox {
         direct || self.buffer.unread().len() >= header.frame_len()
     }
 
-    /// Hands over the body of that call, if it has arrived whole and anybody wants it.
+    /// Hands over the body of that call, if it has arrived whole.
     fn take_complete(&mut self, call: CallId) -> Option<Received> {
         let is_complete = |body: &Body| body.call == call && body.arrived == body.total;
         let position = self.bodies.iter().position(is_complete)?;
-        let memory = self.bodies.swap_remove(position).memory?;
+        let Some(memory) = self.bodies.swap_remove(position).memory else {
+            return Some(Received::Dropped { call });
+        };
         let body = if memory.as_ptr().addr().is_multiple_of(ALIGNMENT) {
             memory.freeze()
         } else {

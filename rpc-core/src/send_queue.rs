@@ -85,6 +85,11 @@ impl SendQueue {
         self.bulks.abort(call, &mut self.pieces)
     }
 
+    /// Whether frames of a call are not committed, or not to their end.
+    pub fn is_waiting(&self, call: CallId) -> bool {
+        self.bulks.has(call)
+    }
+
     /// The next news of frames whose [`push`](Self::push) returned no offset: of each that it has begun and that it has finished, unless it is aborted before.
     pub fn take_progress(&mut self) -> Option<Progress> {
         self.bulks.take_progress()

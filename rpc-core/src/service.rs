@@ -35,6 +35,19 @@ pub struct MethodDescriptor {
     pub idempotent: bool,
     /// Where its handler runs.
     pub runs_on: RunsOn,
+    /// Whether its caller wants no answer: `#[rpc(oneway)]`.
+    pub oneway: bool,
+    /// Channels on which its handler sends: parameters `Sender<T>`.
+    pub handler_sends: u16,
+    /// Channels on which its handler receives: parameters `Receiver<T>`.
+    pub handler_receives: u16,
+}
+
+impl MethodDescriptor {
+    /// Whether its calls have channels.
+    pub fn has_channels(&self) -> bool {
+        self.handler_sends > 0 || self.handler_receives > 0
+    }
 }
 
 /// Where a handler runs.
@@ -51,7 +64,7 @@ pub enum RunsOn {
 pub struct MethodDef {
     /// Its name.
     pub name: &'static str,
-    /// Its arguments: names and types.
+    /// Its arguments and channels: names and types.
     pub arguments: &'static [(&'static str, Describe)],
     /// The type it returns.
     pub reply: Describe,
@@ -61,13 +74,19 @@ pub struct MethodDef {
     pub idempotent: bool,
     /// See [`MethodDescriptor::runs_on`].
     pub runs_on: RunsOn,
+    /// See [`MethodDescriptor::oneway`].
+    pub oneway: bool,
+    /// See [`MethodDescriptor::handler_sends`].
+    pub handler_sends: u16,
+    /// See [`MethodDescriptor::handler_receives`].
+    pub handler_receives: u16,
 }
 
 impl ServiceDescriptor {
     /// Works out signatures and ids. Generated code does it once per program.
     pub fn new(name: &'static str, methods: &[MethodDef]) -> Self {
         let describe = |method: &MethodDef| {
-            let signature = signature(name, method.name, method.arguments, method.reply, false);
+            let signature = signature(name, method.name, method.arguments, method.reply, method.oneway);
             MethodDescriptor {
                 service: name,
                 name: method.name,
@@ -76,6 +95,9 @@ impl ServiceDescriptor {
                 timeout: method.timeout,
                 idempotent: method.idempotent,
                 runs_on: method.runs_on,
+                oneway: method.oneway,
+                handler_sends: method.handler_sends,
+                handler_receives: method.handler_receives,
             }
         };
         Self {

@@ -5,9 +5,11 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 
 use crate::error::ProtocolError;
+use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader, HEADER_LEN, METADATA_PREFIX_LEN};
 use crate::id::MethodId;
 use crate::limits::Limits;
+use crate::metadata::Metadata;
 
 /// Length of what precedes the metadata of a call.
 pub(crate) const PRELUDE_LEN: usize = 16;
@@ -20,16 +22,20 @@ pub(crate) struct Prelude {
     pub(crate) method: MethodId,
     /// Microseconds; 0 is none.
     pub(crate) time_left: u32,
-    pub(crate) metadata_len: u32,
+    /// Channels on which the client sends.
+    pub(crate) channels: u16,
+    pub(crate) metadata_len: u16,
 }
 
 impl Prelude {
     pub(crate) fn encode(self) -> [u8; PRELUDE_LEN] {
         let mut bytes = [0; PRELUDE_LEN];
         let (method, rest) = bytes.split_at_mut(8);
-        let (time_left, metadata_len) = rest.split_at_mut(4);
+        let (time_left, rest) = rest.split_at_mut(4);
+        let (channels, metadata_len) = rest.split_at_mut(2);
         method.copy_from_slice(&self.method.0.to_be_bytes());
         time_left.copy_from_slice(&self.time_left.to_be_bytes());
+        channels.copy_from_slice(&self.channels.to_be_bytes());
         metadata_len.copy_from_slice(&self.metadata_len.to_be_bytes());
         bytes
     }
@@ -39,7 +45,8 @@ impl Prelude {
         Self {
             method: MethodId(body.try_get_u64().unwrap_or_default()),
             time_left: body.try_get_u32().unwrap_or_default(),
-            metadata_len: body.try_get_u32().unwrap_or_default(),
+            channels: body.try_get_u16().unwrap_or_default(),
+            metadata_len: body.try_get_u16().unwrap_or_default(),
         }
     }
 }
@@ -49,14 +56,16 @@ impl Prelude {
 pub(crate) enum MetadataError {
     /// It reaches beyond its body.
     BeyondBody,
+    /// Its entries are not as they have to be.
+    Malformed,
     /// Its padding is not zero.
     PaddingNotZero,
 }
 
 /// Takes `len` bytes of metadata and their padding off a body. What is left starts at a multiple of 16.
-pub(crate) fn take_metadata(body: &mut Bytes, len: u32) -> Result<Bytes, MetadataError> {
+pub(crate) fn take_metadata(body: &mut Bytes, len: u32) -> Result<Metadata, MetadataError> {
     if len == 0 {
-        return Ok(Bytes::new());
+        return Ok(Metadata::default());
     }
     let len = usize::try_from(len).map_err(|_| MetadataError::BeyondBody)?;
     let padded = len
@@ -70,13 +79,16 @@ pub(crate) fn take_metadata(body: &mut Bytes, len: u32) -> Result<Bytes, Metadat
     }
     let metadata = body.slice(..len);
     body.advance(padded);
-    Ok(metadata)
+    Metadata::read(metadata).map_err(|_| MetadataError::Malformed)
 }
 
-/// Splits the body of a reply or failure into metadata and the rest (P-40).
-pub(crate) fn split_answer(header: &FrameHeader, mut body: Bytes) -> Result<(Bytes, Bytes), ProtocolError> {
+/// Splits the body of a reply, failure or end into metadata and the rest (P-40).
+pub(crate) fn split_answer(
+    header: &FrameHeader,
+    mut body: Bytes,
+) -> Result<(Metadata, Bytes), ProtocolError> {
     if !header.flags.contains(Flags::METADATA) {
-        return Ok((Bytes::new(), body));
+        return Ok((Metadata::default(), body));
     }
     let malformed = ProtocolError::MetadataMalformed { call: header.call };
     let len = body.try_get_u32().map_err(|_| malformed)?;
@@ -86,6 +98,18 @@ pub(crate) fn split_answer(header: &FrameHeader, mut body: Bytes) -> Result<(Byt
     }
     let metadata = take_metadata(&mut body, len).map_err(|_| malformed)?;
     Ok((metadata, body))
+}
+
+/// Writes what precedes the archive, text or end of a frame that carries metadata (P-40). The body has to be empty.
+pub(crate) fn write_metadata(frame: &mut FrameBuf, metadata: &Metadata) {
+    let len = u32::try_from(metadata.encoded_len()).unwrap_or(u32::MAX);
+    let mut prefix = [0; METADATA_PREFIX_LEN as usize];
+    if let Some(space) = prefix.first_chunk_mut() {
+        *space = len.to_be_bytes();
+    }
+    frame.extend(&prefix);
+    frame.extend(metadata.as_bytes());
+    frame.pad();
 }
 
 /// What is left until `deadline` as it goes on the wire: at least 1, or 0 if it does not fit (P-35). None if it has passed.
@@ -148,12 +172,16 @@ mod tests {
     fn metadata_must_fit_into_its_body_with_zero_padding() {
         let take = |len, body: &'static [u8]| {
             let mut body = Bytes::from_static(body);
-            take_metadata(&mut body, len).map(|metadata| (metadata.to_vec(), body.to_vec()))
+            take_metadata(&mut body, len).map(|metadata| (metadata.as_bytes().to_vec(), body.to_vec()))
         };
         assert_eq!(take(0, b"archive"), Ok((vec![], b"archive".to_vec())));
         assert_eq!(
+            take(5, b"\x01k\0\x01v\0\0\0\0\0\0\0\0\0\0\0arch"),
+            Ok((b"\x01k\0\x01v".to_vec(), b"arch".to_vec()))
+        );
+        assert_eq!(
             take(3, b"key\0\0\0\0\0\0\0\0\0\0\0\0\0arch"),
-            Ok((b"key".to_vec(), b"arch".to_vec()))
+            Err(MetadataError::Malformed)
         );
         assert_eq!(
             take(3, b"key\0\0\0\0\0\0\0\0\0\0\0\0"),

@@ -3,24 +3,30 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use bytes::Bytes;
+
+use crate::budget::Cost;
 use crate::buffer::Frame;
 use crate::code::Code;
 use crate::connection::body::{PRELUDE_LEN, Prelude, read_text, split_answer, time_left};
+use crate::connection::channels::{Channels, Fault};
 use crate::connection::deadlines::{Earliest, earlier};
 use crate::connection::drive_methods;
-use crate::connection::event::{ClientEvent, Sent};
-use crate::connection::link::{Incoming, Link};
+use crate::connection::event::{ChannelEvent, ChannelSignal, ClientEvent, Sent};
+use crate::connection::link::{Incoming, Link, SMALL_GRANT, item_header};
 use crate::error::{ConnectionError, ProtocolError, StartError};
 use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader, Kind};
 use crate::id::{CallId, MethodId};
 use crate::limits::Limits;
+use crate::metadata::Metadata;
 use crate::preface::Side;
+use crate::send_queue::{Aborted, Progress};
 
 /// The client's end of a connection. Driven as [the module](crate::connection) says.
 ///
 /// Every call that [`start_call`](Self::start_call) began ends for its owner exactly once: by one of the events `Reply`, `Failure`, `Expired` and
-/// `Refused`, by [`cancel`](Self::cancel), or by [`abandon_all`](Self::abandon_all).
+/// `Refused`, by [`cancel`](Self::cancel), or by [`abandon_all`](Self::abandon_all). A one-way call has ended for its owner when it was started.
 #[derive(Debug)]
 pub struct ClientConnection {
     link: Link,
@@ -30,34 +36,86 @@ pub struct ClientConnection {
     free: Vec<CallId>,
     /// Slots whose calls have not ended for the owner.
     waiting: usize,
-    /// Calls ever started.
-    started: u64,
+    /// One-way calls that the server has not ended.
+    oneway: usize,
+    /// Calls of which something was sent.
+    begun: u64,
     earliest: Earliest,
     /// Slots in state `ExpiryDue` or `RefusalDue`, and such that were when they were put here.
     due: VecDeque<CallId>,
 }
 
+/// A call that is about to be started.
 #[derive(Clone, Copy, Debug)]
+pub struct NewCall<'a> {
+    /// Which method.
+    pub method: MethodId,
+    /// When the owner stops waiting.
+    pub deadline: Option<Instant>,
+    /// Whether no answer is wanted.
+    pub oneway: bool,
+    /// What is sent besides the arguments.
+    pub metadata: &'a Metadata,
+    /// Channels on which the client sends.
+    pub sends: u16,
+    /// Channels on which the server sends.
+    pub receives: u16,
+}
+
+impl NewCall<'_> {
+    /// A call without anything but its method.
+    pub fn of(method: MethodId) -> Self {
+        static NONE: Metadata = Metadata::new();
+        Self {
+            method,
+            deadline: None,
+            oneway: false,
+            metadata: &NONE,
+            sends: 0,
+            receives: 0,
+        }
+    }
+}
+
+#[derive(Debug)]
 struct Slot {
     state: State,
     deadline: Option<Instant>,
-    /// Calls that were started before this one: what a goaway counts.
+    /// Calls that were begun before this one: what a goaway counts. None of which was begun, the largest number.
     order: u64,
-    /// Where the call's frame ends in the stream.
+    /// Where the call's frames end in the stream; the largest number until that is known.
     end: u64,
+    /// Whether the client's final frame was sent (P-30).
+    is_client_done: bool,
+    channels: Option<Box<Channels>>,
+    /// What of the server arrives in chunks.
+    incoming: Option<Arriving>,
+}
+
+/// The first frame of a body that arrives in chunks.
+#[derive(Clone, Copy, Debug)]
+struct Arriving {
+    kind: Kind,
+    flags: Flags,
+    channel: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Free,
     Waiting,
-    /// The deadline has passed and a cancel was sent; the owner is not told yet.
-    ExpiryDue,
+    /// The deadline has passed; the owner is not told yet. Whether anything of the call was sent.
+    ExpiryDue(Sent),
     /// A goaway did not take the call; the owner is not told yet.
     RefusalDue,
     /// Over for the owner; the slot is busy until the server's final frame (P-30).
     Abandoned,
+    /// Likewise, of a call whose end nobody waits for.
+    Oneway,
 }
+
+/// The place in the order of calls of which nothing was sent.
+const NOT_BEGUN: u64 = u64::MAX;
 
 impl ClientConnection {
     /// A connection that was opened at `now`. The preface is queued, and calls may follow it at once (P-06).
@@ -69,7 +127,8 @@ impl ClientConnection {
             slots: Vec::new(),
             free: Vec::new(),
             waiting: 0,
-            started: 0,
+            oneway: 0,
+            begun: 0,
             earliest: Earliest::default(),
             due: VecDeque::new(),
         }
@@ -77,29 +136,43 @@ impl ClientConnection {
 
     drive_methods!();
 
-    /// The next event, if there is one.
+    /// Takes note that `len` bytes were written.
+    pub fn advance(&mut self, len: usize) {
+        self.link.send.advance(len);
+        self.take_progress();
+    }
+
+    /// The next event, if there is one. `now` is when the bytes were read.
     ///
     /// # Errors
     ///
     /// [`ConnectionError`] is final: [`abandon_all`](Self::abandon_all) tells which calls are still to be ended, and how.
-    pub fn poll_event(&mut self) -> Result<Option<ClientEvent>, ConnectionError> {
+    pub fn poll_event(&mut self, now: Instant) -> Result<Option<ClientEvent>, ConnectionError> {
         if let Some(event) = self.next_due() {
             return Ok(Some(event));
         }
-        let event = match self.link.next()? {
-            None => return Ok(None),
-            Some(Incoming::Greeted) => ClientEvent::Greeted,
-            Some(Incoming::Goaway { code, taken, text }) => {
-                self.refuse_from(taken);
-                ClientEvent::Goaway { code, taken, text }
+        while let Some(incoming) = self.link.next(now)? {
+            let event = match incoming {
+                Incoming::Greeted => Some(ClientEvent::Greeted),
+                Incoming::Goaway { code, taken, text } => {
+                    self.refuse_from(taken);
+                    Some(ClientEvent::Goaway { code, taken, text })
+                }
+                Incoming::Pong(number) => Some(ClientEvent::Pong(number)),
+                Incoming::Ended => Some(ClientEvent::PeerFinished),
+                Incoming::Frame(frame) => self.on_frame(frame, now).map_err(|error| self.link.fail(error))?,
+                Incoming::Dropped(call) => self
+                    .on_dropped(call)
+                    .map_err(|error| self.link.fail(error.into()))?,
+                Incoming::Body { call, body } => self
+                    .on_body(call, body)
+                    .map_err(|error| self.link.fail(error.into()))?,
+            };
+            if event.is_some() {
+                return Ok(event);
             }
-            Some(Incoming::Pong(number)) => ClientEvent::Pong(number),
-            Some(Incoming::Ended) => ClientEvent::PeerFinished,
-            Some(Incoming::Frame(frame)) => self
-                .on_final(frame)
-                .map_err(|error| self.link.fail(error.into()))?,
-        };
-        Ok(Some(event))
+        }
+        Ok(None)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has to be called next. It may turn out that nothing is due yet.
@@ -119,11 +192,10 @@ impl ClientConnection {
         for (slot, id) in self.slots.iter_mut().zip(0..) {
             match slot.deadline {
                 Some(deadline) if slot.state == State::Waiting && deadline <= now => {
-                    slot.state = State::ExpiryDue;
-                    self.due.push_back(CallId(id));
-                    self.link
-                        .send
-                        .push_control(FrameHeader::new(Kind::Cancel, CallId(id)), &[]);
+                    let call = CallId(id);
+                    let sent = withdraw(&mut self.link, slot, call);
+                    slot.state = State::ExpiryDue(sent);
+                    self.due.push_back(call);
                 }
                 deadline if slot.state == State::Waiting => self.earliest.lower(deadline),
                 Some(_) | None => {}
@@ -138,68 +210,152 @@ impl ClientConnection {
     /// [`StartError`]: nothing is sent, and the frame is as it was.
     pub fn start_call(
         &mut self,
-        method: MethodId,
+        new: &NewCall<'_>,
         frame: &mut FrameBuf,
-        deadline: Option<Instant>,
-        oneway: bool,
         now: Instant,
     ) -> Result<CallId, StartError> {
-        let time_left = match deadline {
+        let time_left = match new.deadline {
             Some(deadline) => time_left(deadline, now).ok_or(StartError::Expired)?,
             None => 0,
         };
-        self.check_start(frame.body_len())?;
+        let metadata_len = new.metadata.encoded_len();
+        self.check_start(frame.body_len() + metadata_len.next_multiple_of(PRELUDE_LEN))?;
         let call = self.take_slot()?;
         // Space that the caller left out could only be filled with a copy; it is made rather than trusted.
         let missing = PRELUDE_LEN.saturating_sub(frame.body_len());
         frame.extend([0; PRELUDE_LEN].get(..missing).unwrap_or_default());
+        if metadata_len > 0 {
+            frame.insert_padded(PRELUDE_LEN, new.metadata.as_bytes());
+        }
         if let Some(space) = frame.body_mut().first_chunk_mut::<PRELUDE_LEN>() {
             *space = Prelude {
-                method,
+                method: new.method,
                 time_left,
-                metadata_len: 0,
+                channels: new.sends,
+                // `Metadata` is never longer.
+                metadata_len: u16::try_from(metadata_len).unwrap_or(u16::MAX),
             }
             .encode();
         }
-        let flags = if oneway { Flags::ONEWAY } else { Flags::NONE };
-        self.link.send.push(
-            frame,
-            FrameHeader {
-                flags,
-                ..FrameHeader::new(Kind::Call, call)
-            },
-        );
-        let (order, end) = (self.started, self.link.send.enqueued());
-        if let Some(slot) = self.slots.get_mut(call.index()) {
-            *slot = Slot {
-                state: State::Waiting,
-                deadline,
-                order,
-                end,
-            };
-        }
-        self.started += 1;
-        self.waiting += 1;
-        self.earliest.lower(deadline);
+        self.send_call(call, new, frame);
         Ok(call)
     }
 
-    /// Gives up a call that waits: it has ended for the owner. Its slot is free when the server has confirmed that it stopped (P-30).
+    fn send_call(&mut self, call: CallId, new: &NewCall<'_>, frame: &mut FrameBuf) {
+        let flags = if new.oneway { Flags::ONEWAY } else { Flags::NONE };
+        let header = FrameHeader {
+            flags,
+            ..FrameHeader::new(Kind::Call, call)
+        };
+        let channels = (new.sends > 0 || new.receives > 0).then(|| {
+            let mut channels = Channels::new(new.receives, self.link.limits.stream_credit);
+            channels.open_outbound(new.sends, self.stream_credit());
+            Box::new(channels)
+        });
+        let end = self.link.send.push(frame, header);
+        let order = match end {
+            Some(_) => {
+                self.begun += 1;
+                self.begun - 1
+            }
+            None => NOT_BEGUN,
+        };
+        if new.oneway {
+            self.oneway += 1;
+        } else {
+            self.waiting += 1;
+            self.earliest.lower(new.deadline);
+        }
+        if let Some(slot) = self.slots.get_mut(call.index()) {
+            *slot = Slot {
+                state: if new.oneway { State::Oneway } else { State::Waiting },
+                deadline: new.deadline,
+                order,
+                end: end.unwrap_or(u64::MAX),
+                is_client_done: new.sends == 0 && end.is_some(),
+                channels,
+                incoming: None,
+            };
+        }
+        self.take_progress();
+    }
+
+    /// Gives up a call that waits: it has ended for the owner. Its slot is free when the server has confirmed that it stopped (P-30), or at once if nothing of it
+    /// was sent.
     pub fn cancel(&mut self, call: CallId) {
         let Some(slot) = self.slots.get_mut(call.index()) else {
             return;
         };
         match slot.state {
-            State::Free | State::Abandoned => return,
-            State::Waiting if !self.link.is_closed() => {
-                self.link
-                    .send
-                    .push_control(FrameHeader::new(Kind::Cancel, call), &[]);
+            State::Free | State::Abandoned | State::Oneway => return,
+            State::Waiting => {
+                withdraw(&mut self.link, slot, call);
             }
-            State::Waiting | State::ExpiryDue | State::RefusalDue => {}
+            State::ExpiryDue(_) | State::RefusalDue => {}
         }
-        slot.state = State::Abandoned;
+        self.abandon(call);
+    }
+
+    /// A call is over for its owner.
+    fn abandon(&mut self, call: CallId) {
+        let Some(slot) = self.slots.get_mut(call.index()) else {
+            return;
+        };
         self.waiting -= 1;
+        slot.state = State::Abandoned;
+        if slot.order == NOT_BEGUN && !self.link.send.is_waiting(call) {
+            self.release(call);
+        }
+    }
+
+    /// What the server lets this side send on a channel before it grants more, in bytes.
+    pub fn stream_credit(&self) -> u32 {
+        self.link
+            .peer()
+            .map_or(Limits::GUARANTEED_BODY, |preface| preface.stream_credit)
+    }
+
+    /// Sends items on a channel, and empties the frame. Nothing is sent on a channel that has ended, nor in a call that has.
+    pub fn send_item(&mut self, call: CallId, channel: u16, frame: &mut FrameBuf, packed: bool) {
+        let len = u32::try_from(frame.body_len()).unwrap_or(u32::MAX);
+        let is_open = self
+            .waiting_channels(call)
+            .is_some_and(|channels| channels.send_item(channel, len));
+        if is_open {
+            self.link.send.push(frame, item_header(call, channel, packed));
+            self.take_progress();
+        }
+        frame.clear();
+    }
+
+    /// Ends a channel on which this side sends, in order with `ok`.
+    pub fn end_channel(&mut self, call: CallId, channel: u16, code: Code, metadata: &Metadata) {
+        let is_open = self
+            .waiting_channels(call)
+            .is_some_and(|channels| channels.send_end(channel));
+        if is_open {
+            self.link.push_end(call, channel, code, metadata);
+            self.note_channel_end(call);
+            self.take_progress();
+        }
+    }
+
+    /// Tells the server that nothing more is wanted of a channel.
+    pub fn stop_channel(&mut self, call: CallId, channel: u16) {
+        let is_open = self
+            .waiting_channels(call)
+            .is_some_and(|channels| channels.is_inbound_open(channel));
+        if is_open {
+            self.link.push_stop(call, channel);
+        }
+    }
+
+    /// Lets the server send more on a channel.
+    pub fn grant(&mut self, call: CallId, channel: u16, bytes: u32) {
+        if let Some(channels) = self.waiting_channels(call) {
+            let bytes = channels.send_credit(channel, bytes);
+            self.link.push_credit(call, channel, bytes);
+        }
     }
 
     /// Says goodbye: no further calls are started. With any code but `ok` the connection is over once the queue is written.
@@ -212,18 +368,18 @@ impl ClientConnection {
         let transmitted = self.link.send.transmitted();
         self.free = Vec::new();
         self.due.clear();
-        self.waiting = 0;
+        (self.waiting, self.oneway) = (0, 0);
         let slots = std::mem::take(&mut self.slots);
         slots
             .into_iter()
             .zip(0..)
             .filter_map(move |(slot, id)| match slot.state {
-                State::Free | State::Abandoned => None,
+                State::Free | State::Abandoned | State::Oneway => None,
                 State::RefusalDue => Some((CallId(id), Sent::NotSent)),
-                State::Waiting | State::ExpiryDue if slot.end > transmitted => {
+                State::Waiting | State::ExpiryDue(_) if slot.end > transmitted => {
                     Some((CallId(id), Sent::NotSent))
                 }
-                State::Waiting | State::ExpiryDue => Some((CallId(id), Sent::MaybeSent)),
+                State::Waiting | State::ExpiryDue(_) => Some((CallId(id), Sent::MaybeSent)),
             })
     }
 
@@ -236,9 +392,14 @@ impl ClientConnection {
         server.min(self.link.limits.max_calls)
     }
 
-    /// Whether a call could be started, as far as slots are concerned.
+    /// Whether a call could be started: there is a slot for it, and not too much is queued already.
     pub fn has_free_slot(&self) -> bool {
-        u32::try_from(self.busy()).is_ok_and(|busy| busy < self.capacity())
+        self.has_room() && u32::try_from(self.busy()).is_ok_and(|busy| busy < self.capacity())
+    }
+
+    /// Whether what is queued leaves room for a call. The reader does not wait for the writer, so those who write have to.
+    pub fn has_room(&self) -> bool {
+        self.link.send.len() <= self.link.limits.max_held
     }
 
     /// Calls that have not ended for their owner.
@@ -246,19 +407,24 @@ impl ClientConnection {
         self.waiting
     }
 
-    /// Slots that are busy: calls that wait, and given-up ones that the server has not ended.
+    /// Slots that are busy: calls that wait, one-way calls, and given-up ones that the server has not ended.
     pub fn busy(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// The longest body of a call that can be sent, prelude included, in bytes.
+    /// Whether every call has ended, one-way calls at the server.
+    pub fn is_idle(&self) -> bool {
+        self.waiting == 0 && self.oneway == 0
+    }
+
+    /// The longest body of a call or item that can be sent, prelude included, in bytes.
     pub fn max_body(&self) -> u32 {
         self.link.body_limit()
     }
 
     /// Whether to read on.
     pub fn wants_read(&self) -> bool {
-        self.link.wants_read() && self.link.send.len() <= self.link.limits.max_held
+        self.link.wants_read()
     }
 
     /// Whether no further call can be started on this connection.
@@ -268,7 +434,7 @@ impl ClientConnection {
 
     /// Whether nothing is left to do: the socket can be closed.
     pub fn is_finished(&self) -> bool {
-        let over = self.link.is_draining() && self.waiting == 0;
+        let over = self.link.is_draining() && self.is_idle();
         self.link.is_drained() || self.link.send.is_empty() && (self.link.is_closed() || over)
     }
 
@@ -296,57 +462,287 @@ impl ClientConnection {
         if id >= limit {
             return Err(StartError::Saturated { limit });
         }
-        self.slots.push(Slot {
-            state: State::Free,
-            deadline: None,
-            order: 0,
-            end: 0,
-        });
+        self.slots.push(Slot::free());
         Ok(CallId(id))
     }
 
-    /// A reply or failure.
-    fn on_final(&mut self, frame: Frame) -> Result<ClientEvent, ProtocolError> {
-        let Frame { header, body } = frame;
-        let FrameHeader { kind, call, .. } = header;
-        // What is malformed is malformed, whether or not somebody waits for it.
-        let (metadata, body) = split_answer(&header, body)?;
-        let not_called = ProtocolError::NotCalled { kind, call };
-        let slot = self.slots.get_mut(call.index()).ok_or(not_called)?;
-        match slot.state {
-            State::Free => return Err(not_called),
-            State::Abandoned => {
-                slot.state = State::Free;
-                self.free.push(call);
-                return Ok(ClientEvent::Released);
-            }
-            // The owner is told of what is due before the next frame is looked at.
-            State::Waiting | State::ExpiryDue | State::RefusalDue => slot.state = State::Free,
+    fn on_frame(&mut self, frame: Frame, now: Instant) -> Result<Option<ClientEvent>, ConnectionError> {
+        match frame.header.kind {
+            Kind::Reply | Kind::Failure => Ok(self.on_final(frame)?),
+            Kind::Item => Ok(self.on_item(frame)?),
+            Kind::End => Ok(self.on_end(frame)?),
+            Kind::Credit => self.on_credit(&frame.header, now),
+            Kind::Stop => Ok(self.on_stop(&frame.header)?),
+            // The link lets nothing else pass.
+            kind @ (Kind::Call
+            | Kind::Cancel
+            | Kind::Chunk
+            | Kind::Ping
+            | Kind::Pong
+            | Kind::Goaway
+            | Kind::Extension(_)) => Err(ProtocolError::WrongDirection { kind }.into()),
         }
-        self.free.push(call);
-        self.waiting -= 1;
+    }
+
+    /// A reply or failure, or the beginning of a reply.
+    fn on_final(&mut self, frame: Frame) -> Result<Option<ClientEvent>, ProtocolError> {
+        let Frame { header, body } = frame;
+        let FrameHeader {
+            kind, call, flags, ..
+        } = header;
+        let slot = begun_slot(&mut self.slots, kind, call)?;
+        if flags.contains(Flags::CHUNKED) {
+            slot.incoming = Some(Arriving {
+                kind,
+                flags,
+                channel: 0,
+            });
+            let is_wanted = slot.state == State::Waiting;
+            self.link.recv.begin(call, &body, header.aux);
+            if !is_wanted {
+                self.link.recv.discard(call);
+            }
+            return Ok(None);
+        }
+        if slot.incoming.take().is_some() {
+            if kind == Kind::Reply {
+                return Err(ProtocolError::Interleaved { kind, call });
+            }
+            self.link.recv.abandon(call);
+        }
+        self.end(&header, body)
+    }
+
+    /// The server's final frame, whole.
+    fn end(&mut self, header: &FrameHeader, body: Bytes) -> Result<Option<ClientEvent>, ProtocolError> {
+        let FrameHeader {
+            kind, call, flags, ..
+        } = *header;
+        // What is malformed is malformed, whether or not somebody waits for it.
+        let (metadata, body) = split_answer(header, body)?;
+        let state = begun_slot(&mut self.slots, kind, call)?.state;
+        self.finish_client_side(call);
+        self.release(call);
+        match state {
+            State::Oneway => {
+                self.oneway -= 1;
+                return Ok(Some(ClientEvent::Released));
+            }
+            State::Abandoned | State::Free => return Ok(Some(ClientEvent::Released)),
+            // The owner is told of what is due before the next frame is looked at.
+            State::Waiting | State::ExpiryDue(_) | State::RefusalDue => self.waiting -= 1,
+        }
         if kind == Kind::Reply {
-            let error = header.flags.contains(Flags::ERROR);
-            return Ok(ClientEvent::Reply {
+            let error = flags.contains(Flags::ERROR);
+            return Ok(Some(ClientEvent::Reply {
                 call,
                 error,
                 metadata,
                 body,
-            });
+            }));
         }
-        Ok(ClientEvent::Failure {
+        Ok(Some(ClientEvent::Failure {
             call,
             code: Code::from_number(header.aux),
             text: read_text(&body),
-        })
+            metadata,
+        }))
+    }
+
+    /// P-30: the server has sent its final frame; if this side has not, a cancel is it.
+    fn finish_client_side(&mut self, call: CallId) {
+        let Some(slot) = self.slots.get_mut(call.index()) else {
+            return;
+        };
+        if !std::mem::replace(&mut slot.is_client_done, true) && !self.link.is_closed() {
+            self.link.send.abort(call);
+            self.link
+                .send
+                .push_control(FrameHeader::new(Kind::Cancel, call), &[]);
+        }
+    }
+
+    /// A body that came in chunks is complete.
+    fn on_body(&mut self, call: CallId, body: Bytes) -> Result<Option<ClientEvent>, ProtocolError> {
+        let Some(slot) = self.slots.get_mut(call.index()) else {
+            return Ok(None);
+        };
+        let Some(Arriving { kind, flags, channel }) = slot.incoming.take() else {
+            return Ok(None);
+        };
+        if kind == Kind::Reply {
+            let header = FrameHeader {
+                flags,
+                ..FrameHeader::new(kind, call)
+            };
+            return self.end(&header, body);
+        }
+        if slot.state != State::Waiting {
+            return Ok(None);
+        }
+        let packed = flags.contains(Flags::PACKED);
+        let what = ChannelSignal::Item { body, packed };
+        Ok(Some(channel_event(call, channel, what)))
+    }
+
+    /// A body that was not wanted any more has come to its end: if it was a reply, the call has, too.
+    fn on_dropped(&mut self, call: CallId) -> Result<Option<ClientEvent>, ProtocolError> {
+        let slot = self.slots.get_mut(call.index());
+        match slot.and_then(|slot| slot.incoming.take()) {
+            Some(Arriving {
+                kind: Kind::Reply, ..
+            }) => self.end(&FrameHeader::new(Kind::Reply, call), Bytes::new()),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    fn on_item(&mut self, frame: Frame) -> Result<Option<ClientEvent>, ProtocolError> {
+        let Frame { header, body } = frame;
+        let FrameHeader {
+            kind,
+            call,
+            channel,
+            flags,
+            aux,
+            body_len,
+        } = header;
+        let is_chunked = flags.contains(Flags::CHUNKED);
+        let slot = begun_slot(&mut self.slots, kind, call)?;
+        if slot.incoming.is_some() {
+            return Err(ProtocolError::Interleaved { kind, call });
+        }
+        let len = if is_chunked { aux } else { body_len };
+        let received = slot.channel(|channels| channels.receive_item(channel, len));
+        let is_wanted = slot.state == State::Waiting && received.is_ok();
+        if is_chunked {
+            slot.incoming = Some(Arriving { kind, flags, channel });
+            self.link.recv.begin(call, &body, aux);
+            if !is_wanted {
+                self.link.recv.discard(call);
+            }
+        }
+        match received {
+            Ok(()) if is_wanted && !is_chunked => {
+                let packed = flags.contains(Flags::PACKED);
+                let what = ChannelSignal::Item { body, packed };
+                Ok(Some(channel_event(call, channel, what)))
+            }
+            Ok(()) => Ok(None),
+            Err(fault) => self.on_fault(&header, fault),
+        }
+    }
+
+    fn on_end(&mut self, frame: Frame) -> Result<Option<ClientEvent>, ProtocolError> {
+        let Frame { header, body } = frame;
+        let FrameHeader {
+            kind,
+            call,
+            channel,
+            aux,
+            ..
+        } = header;
+        let code = Code::from_number(aux);
+        let (metadata, _) = split_answer(&header, body)?;
+        let slot = begun_slot(&mut self.slots, kind, call)?;
+        if slot.incoming.is_some() {
+            return Err(ProtocolError::Interleaved { kind, call });
+        }
+        match slot.channel(|channels| channels.receive_end(channel)) {
+            Ok(()) if slot.state == State::Waiting => {
+                let what = ChannelSignal::End { code, metadata };
+                Ok(Some(channel_event(call, channel, what)))
+            }
+            Ok(()) => Ok(None),
+            Err(fault) => self.on_fault(&header, fault),
+        }
+    }
+
+    fn on_credit(
+        &mut self,
+        header: &FrameHeader,
+        now: Instant,
+    ) -> Result<Option<ClientEvent>, ConnectionError> {
+        let FrameHeader {
+            kind,
+            call,
+            channel,
+            aux: bytes,
+            ..
+        } = *header;
+        if bytes < SMALL_GRANT {
+            self.link.charge(now, Cost::SmallGrant)?;
+        }
+        let slot = begun_slot(&mut self.slots, kind, call)?;
+        match slot.channel(|channels| channels.receive_credit(channel, bytes)) {
+            Ok(()) if slot.state == State::Waiting => {
+                Ok(Some(channel_event(call, channel, ChannelSignal::Credit(bytes))))
+            }
+            Ok(()) => Ok(None),
+            Err(fault) => Ok(self.on_fault(header, fault)?),
+        }
+    }
+
+    fn on_stop(&mut self, header: &FrameHeader) -> Result<Option<ClientEvent>, ProtocolError> {
+        let FrameHeader {
+            kind, call, channel, ..
+        } = *header;
+        let slot = begun_slot(&mut self.slots, kind, call)?;
+        match slot.channel(|channels| channels.receive_stop(channel)) {
+            Ok(true) if slot.state == State::Waiting => {
+                self.link
+                    .push_end(call, channel, Code::CANCELLED, &Metadata::default());
+                self.note_channel_end(call);
+                self.take_progress();
+                Ok(Some(channel_event(call, channel, ChannelSignal::Stop)))
+            }
+            // It crossed the end.
+            Ok(_) => Ok(None),
+            Err(fault) => self.on_fault(header, fault),
+        }
+    }
+
+    /// A frame that its channel does not allow. A server that does not count ends the call; one that uses channels which are not there, the connection.
+    fn on_fault(&mut self, header: &FrameHeader, fault: Fault) -> Result<Option<ClientEvent>, ProtocolError> {
+        let FrameHeader {
+            kind, call, channel, ..
+        } = *header;
+        let (code, text) = match fault {
+            Fault::NoSuchChannel => return Err(ProtocolError::NoSuchChannel { kind, call, channel }),
+            Fault::CreditRaised => return Err(ProtocolError::CreditRaised { call, channel }),
+            Fault::Ended => (Code::STREAM_STATE, "server sent on a channel that it had ended"),
+            Fault::NoCredit => (
+                Code::FLOW_CONTROL,
+                "server sent more items than it had credit for",
+            ),
+        };
+        let slot = begun_slot(&mut self.slots, kind, call)?;
+        if slot.state != State::Waiting {
+            // It was told that the call is over; what it had credit for may still come, and nothing else.
+            return Err(ProtocolError::ItemWithoutCredit { call, channel });
+        }
+        withdraw(&mut self.link, slot, call);
+        self.abandon(call);
+        Ok(Some(ClientEvent::Failure {
+            call,
+            code,
+            text: text.to_owned(),
+            metadata: Metadata::default(),
+        }))
     }
 
     /// P-51: calls behind the first `taken` have not run. Their slots stay busy, as the server may still answer them with `draining`.
     fn refuse_from(&mut self, taken: u64) {
         for (slot, id) in self.slots.iter_mut().zip(0..) {
             if slot.state == State::Waiting && slot.order >= taken {
+                let call = CallId(id);
                 slot.state = State::RefusalDue;
-                self.due.push_back(CallId(id));
+                self.due.push_back(call);
+                if self.link.send.abort(call) == Aborted::Partly {
+                    self.link
+                        .send
+                        .push_control(FrameHeader::new(Kind::Cancel, call), &[]);
+                    slot.is_client_done = true;
+                }
             }
         }
     }
@@ -358,14 +754,123 @@ impl ClientConnection {
                 continue;
             };
             let event = match slot.state {
-                State::ExpiryDue => ClientEvent::Expired(call),
+                State::ExpiryDue(sent) => ClientEvent::Expired(call, sent),
                 State::RefusalDue => ClientEvent::Refused(call),
-                State::Free | State::Waiting | State::Abandoned => continue,
+                State::Free | State::Waiting | State::Abandoned | State::Oneway => continue,
             };
-            slot.state = State::Abandoned;
-            self.waiting -= 1;
+            self.abandon(call);
             return Some(event);
         }
         None
     }
+
+    /// Takes note of how far frames have come that could not leave at once.
+    fn take_progress(&mut self) {
+        while let Some(progress) = self.link.send.take_progress() {
+            match progress {
+                Progress::Begun(call, Kind::Call) => {
+                    let order = self.begun;
+                    self.begun += 1;
+                    if let Some(slot) = self.slots.get_mut(call.index()) {
+                        slot.order = order;
+                    }
+                }
+                Progress::Finished {
+                    call,
+                    kind: Kind::Call,
+                    end,
+                } => {
+                    if let Some(slot) = self.slots.get_mut(call.index()) {
+                        slot.end = end;
+                        slot.is_client_done |= slot.channels.as_ref().is_none_or(|c| c.is_outbound_over());
+                    }
+                }
+                Progress::Begun(..) => {}
+                Progress::Finished { call, .. } => self.note_channel_end(call),
+            }
+        }
+    }
+
+    /// The client's final frame is the end of its last channel, once it has its place in the stream.
+    fn note_channel_end(&mut self, call: CallId) {
+        if self.link.send.is_waiting(call) {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(call.index())
+            && let Some(channels) = &slot.channels
+        {
+            slot.is_client_done |= channels.is_outbound_over();
+        }
+    }
+
+    fn waiting_channels(&mut self, call: CallId) -> Option<&mut Channels> {
+        if self.link.is_closed() {
+            return None;
+        }
+        let slot = self.slots.get_mut(call.index())?;
+        if slot.state != State::Waiting {
+            return None;
+        }
+        slot.channels.as_deref_mut()
+    }
+
+    fn release(&mut self, call: CallId) {
+        if let Some(slot) = self.slots.get_mut(call.index()) {
+            *slot = Slot::free();
+            self.free.push(call);
+        }
+    }
+}
+
+impl Slot {
+    const fn free() -> Self {
+        Self {
+            state: State::Free,
+            deadline: None,
+            order: 0,
+            end: 0,
+            is_client_done: true,
+            channels: None,
+            incoming: None,
+        }
+    }
+
+    /// Does something with the channels; a call without any has no such channel.
+    fn channel<R>(&mut self, act: impl FnOnce(&mut Channels) -> Result<R, Fault>) -> Result<R, Fault> {
+        self.channels
+            .as_deref_mut()
+            .map_or(Err(Fault::NoSuchChannel), act)
+    }
+}
+
+/// P-34: the slot of a frame, which has to be of a call that the server can know.
+fn begun_slot(slots: &mut [Slot], kind: Kind, call: CallId) -> Result<&mut Slot, ProtocolError> {
+    slots
+        .get_mut(call.index())
+        .filter(|slot| slot.state != State::Free && slot.order != NOT_BEGUN)
+        .ok_or(ProtocolError::NotCalled { kind, call })
+}
+
+/// Takes back what of a call is not sent, and asks the server to stop it if anything is. Whether something was.
+fn withdraw(link: &mut Link, slot: &mut Slot, call: CallId) -> Sent {
+    if link.is_closed() {
+        return Sent::MaybeSent;
+    }
+    link.send.abort(call);
+    link.recv.discard(call);
+    if slot.order == NOT_BEGUN {
+        return Sent::NotSent;
+    }
+    slot.is_client_done = true;
+    link.send.push_control(FrameHeader::new(Kind::Cancel, call), &[]);
+    // P-17: what did not arrive whole is not run.
+    if slot.end == u64::MAX {
+        Sent::NotSent
+    } else {
+        Sent::MaybeSent
+    }
+}
+
+fn channel_event(call: CallId, channel: u16, what: ChannelSignal) -> ClientEvent {
+    ClientEvent::Channel(ChannelEvent { call, channel, what })
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::code::Code;
 use crate::id::{CallId, MethodId};
+use crate::metadata::Metadata;
 
 /// What a server's connection tells its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +24,26 @@ pub enum ServerEvent {
         deadline: Option<Instant>,
         /// Whether the client wants no answer; it is to be ended all the same.
         oneway: bool,
-        /// The metadata, not parsed.
-        metadata: Bytes,
+        /// What was sent besides the arguments.
+        metadata: Metadata,
+        /// Channels on which the client sends. [`open`](crate::connection::ServerConnection::open) the others, if the method has such.
+        channels: u16,
         /// The archive of the arguments, 16-aligned, not validated.
         arguments: Bytes,
     },
     /// The client gave up the call: stop the handler, then fail the call with `cancelled`, or reply if it was quicker (P-32).
     Cancel(CallId),
+    /// The client broke the rules of a channel: stop the handler, then fail the call with this code.
+    Breach {
+        /// Which call.
+        call: CallId,
+        /// `stream_state` or `flow_control`.
+        code: Code,
+        /// What is wrong.
+        text: &'static str,
+    },
+    /// What happened on a channel of a running call.
+    Channel(ChannelEvent),
     /// The deadline of a running call has passed: stop the handler, then fail the call with `deadline` (P-35).
     Expire(CallId),
     /// The client takes no more answers than it has coming; with any code but `ok` and `draining` an error follows.
@@ -45,6 +59,40 @@ pub enum ServerEvent {
     PeerFinished,
 }
 
+/// What the peer did on a channel of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelEvent {
+    /// Which call.
+    pub call: CallId,
+    /// Which of its channels, counted among those on which the same side sends.
+    pub channel: u16,
+    /// What.
+    pub what: ChannelSignal,
+}
+
+/// See [`ChannelEvent`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChannelSignal {
+    /// Items on a channel on which the peer sends.
+    Item {
+        /// The body of the frame, 16-aligned, not validated.
+        body: Bytes,
+        /// Whether it is a run of items.
+        packed: bool,
+    },
+    /// The peer has ended a channel on which it sends.
+    End {
+        /// `ok`, or why before its time.
+        code: Code,
+        /// What was sent besides.
+        metadata: Metadata,
+    },
+    /// This side may send more on a channel.
+    Credit(u32),
+    /// The peer wants no more of a channel on which this side sends; the connection has ended it.
+    Stop,
+}
+
 /// What a client's connection tells its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -57,8 +105,8 @@ pub enum ClientEvent {
         call: CallId,
         /// Whether the archive is the method's error.
         error: bool,
-        /// The metadata, not parsed.
-        metadata: Bytes,
+        /// What was sent besides the value.
+        metadata: Metadata,
         /// The archive, 16-aligned, not validated.
         body: Bytes,
     },
@@ -70,9 +118,13 @@ pub enum ClientEvent {
         code: Code,
         /// The server's text, for people.
         text: String,
+        /// What was sent besides.
+        metadata: Metadata,
     },
-    /// The call's deadline has passed; the server was asked to stop it.
-    Expired(CallId),
+    /// What happened on a channel of a call.
+    Channel(ChannelEvent),
+    /// The call's deadline has passed; the server was asked to stop it, if any of it was sent.
+    Expired(CallId, Sent),
     /// The server's goaway did not take the call: it has not run, and will not.
     Refused(CallId),
     /// The slot of a call that was over for its owner before is free again.

@@ -2,15 +2,18 @@
 
 use std::time::Instant;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 
+use crate::budget::{Cost, Patience};
 use crate::buffer::Frame;
 use crate::code::Code;
-use crate::connection::body::{cut_text, read_text};
+use crate::connection::body::{cut_text, read_text, write_metadata};
 use crate::error::{ConnectionError, HandshakeError, ProtocolError};
+use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader, Kind};
 use crate::id::CallId;
 use crate::limits::Limits;
+use crate::metadata::Metadata;
 use crate::preface::{PREFACE_LEN, Preface, Side};
 use crate::reassembly::{Inbox, Received};
 use crate::send_queue::SendQueue;
@@ -21,6 +24,7 @@ pub(crate) struct Link {
     pub(crate) recv: Inbox,
     pub(crate) send: SendQueue,
     pub(crate) limits: Limits,
+    pub(crate) patience: Patience,
     /// Call frames that the peer sent and this side took, refused ones included; stands still once a goaway was sent (P-51).
     pub(crate) taken: u64,
     side: Side,
@@ -31,6 +35,8 @@ pub(crate) struct Link {
     goaway_received: Option<u64>,
     /// The number of a ping that waits for its pong.
     ping: Option<u32>,
+    /// The same of the ping behind an announced goaway.
+    drain_ping: Option<u32>,
     /// An error that was found ahead of the events that come before it.
     pending_error: Option<ConnectionError>,
     closed: bool,
@@ -65,8 +71,16 @@ enum Input {
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Greeted,
-    /// A frame about a call that the peer's side may send, without flags that were not offered.
+    /// A frame about a call that the peer's side may send, without flags that were not offered. One that begins a chunked body says how long that is
+    /// within the limits.
     Frame(Frame),
+    /// The body of a call that came in chunks is complete.
+    Body {
+        call: CallId,
+        body: Bytes,
+    },
+    /// One that was discarded has come to its end.
+    Dropped(CallId),
     Goaway {
         code: Code,
         taken: u64,
@@ -86,6 +100,7 @@ impl Link {
             recv: Inbox::new(),
             send: SendQueue::new(),
             limits,
+            patience: Patience::new(now),
             taken: 0,
             side,
             greeting: Greeting::Magic {
@@ -96,6 +111,7 @@ impl Link {
             goaway_sent: false,
             goaway_received: None,
             ping: None,
+            drain_ping: None,
             pending_error: None,
             closed: false,
         };
@@ -182,6 +198,52 @@ impl Link {
         }
     }
 
+    /// Asks whether the peer has read what was sent before: an answer is [`Incoming::Pong`], whatever else is asked meanwhile.
+    pub(crate) fn ping_behind_goaway(&mut self, number: u32) {
+        self.drain_ping = Some(number);
+        let header = FrameHeader {
+            aux: number,
+            ..FrameHeader::new(Kind::Ping, CallId(0))
+        };
+        self.send.push_control(header, &[]);
+    }
+
+    /// Ends a channel, behind what was sent on it.
+    pub(crate) fn push_end(&mut self, call: CallId, channel: u16, code: Code, metadata: &Metadata) {
+        let mut frame = FrameBuf::new();
+        let mut header = FrameHeader {
+            channel,
+            aux: code.number(),
+            ..FrameHeader::new(Kind::End, call)
+        };
+        if !metadata.is_empty() {
+            header.flags = Flags::METADATA;
+            write_metadata(&mut frame, metadata);
+        }
+        self.send.push(&mut frame, header);
+    }
+
+    /// Wants no more of a channel.
+    pub(crate) fn push_stop(&mut self, call: CallId, channel: u16) {
+        let header = FrameHeader {
+            channel,
+            ..FrameHeader::new(Kind::Stop, call)
+        };
+        self.send.push_control(header, &[]);
+    }
+
+    /// Grants credit; nothing is not worth a frame.
+    pub(crate) fn push_credit(&mut self, call: CallId, channel: u16, bytes: u32) {
+        if bytes > 0 {
+            let header = FrameHeader {
+                channel,
+                aux: bytes,
+                ..FrameHeader::new(Kind::Credit, call)
+            };
+            self.send.push_control(header, &[]);
+        }
+    }
+
     /// Queues a goaway. After any code but `ok` and `draining` nothing is sent behind it.
     pub(crate) fn goaway(&mut self, code: Code, text: &str) {
         if self.closed {
@@ -192,17 +254,28 @@ impl Link {
             self.closed = true;
             return;
         }
+        self.push_goaway(code, self.taken, text);
+        self.goaway_sent = true;
+        self.closed = !is_orderly(code);
+    }
+
+    /// Queues a goaway that says only that there will be another one: calls that are on their way are still taken.
+    pub(crate) fn announce_goaway(&mut self, code: Code, text: &str) {
+        if !self.closed && self.is_preface_sent() && !self.goaway_sent {
+            self.push_goaway(code, u64::MAX, text);
+        }
+    }
+
+    fn push_goaway(&mut self, code: Code, taken: u64, text: &str) {
         let text = cut_text(text);
         let mut body = Vec::with_capacity(8 + text.len());
-        body.extend_from_slice(&self.taken.to_be_bytes());
+        body.extend_from_slice(&taken.to_be_bytes());
         body.extend_from_slice(text.as_bytes());
         let header = FrameHeader {
             aux: code.number(),
             ..FrameHeader::new(Kind::Goaway, CallId(0))
         };
         self.send.push_control(header, &body);
-        self.goaway_sent = true;
-        self.closed = !is_orderly(code);
     }
 
     /// Ends the connection for good and tells the peer, where the rules want that.
@@ -223,7 +296,7 @@ impl Link {
             ) => Some(cause.to_string()),
             ConnectionError::Decode(cause) => Some(cause.to_string()),
             ConnectionError::Protocol(cause) => Some(cause.to_string()),
-            ConnectionError::Truncated { .. } => Some(error.to_string()),
+            ConnectionError::Calm { .. } | ConnectionError::Truncated { .. } => Some(error.to_string()),
         };
         if let Some(text) = told {
             self.goaway(error.code(), &text);
@@ -233,36 +306,38 @@ impl Link {
     }
 
     /// The next thing for the role, after what the link deals with by itself. Errors are final.
-    pub(crate) fn next(&mut self) -> Result<Option<Incoming>, ConnectionError> {
+    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<Incoming>, ConnectionError> {
         if self.closed {
             return Ok(None);
         }
-        self.try_next().map_err(|error| self.fail(error))
+        self.try_next(now).map_err(|error| self.fail(error))
     }
 
-    fn try_next(&mut self) -> Result<Option<Incoming>, ConnectionError> {
+    /// Charges what the peer costs without use.
+    pub(crate) fn charge(&mut self, now: Instant, cost: Cost) -> Result<(), ConnectionError> {
+        self.patience.charge(now, cost)
+    }
+
+    fn try_next(&mut self, now: Instant) -> Result<Option<Incoming>, ConnectionError> {
         if let Some(error) = self.pending_error.take() {
             return Err(error);
         }
         if self.peer().is_none() {
             return self.greet();
         }
-        while let Some(received) = self.recv.next(self.limits.max_body)? {
-            let frame = match received {
-                Received::Frame(frame) => frame,
-                // P-20: nothing that may be chunked is taken here, so no body is ever begun.
-                Received::Body { call, .. }
-                | Received::Stray(FrameHeader { call, .. })
+        while let Some(received) = self.recv.next(self.limits.frame_limit())? {
+            let incoming = match received {
+                Received::Frame(frame) => self.receive(frame, now)?,
+                Received::Body { call, body } => Some(Incoming::Body { call, body }),
+                Received::Dropped { call } => Some(Incoming::Dropped(call)),
+                Received::Stray(FrameHeader { call, .. })
                 | Received::Misfit {
                     header: FrameHeader { call, .. },
                     ..
-                } => {
-                    let kind = Kind::Chunk;
-                    return Err(ProtocolError::Chunked { kind, call }.into());
-                }
+                } => return Err(ProtocolError::ChunkUnexpected { call }.into()),
             };
-            if let Some(incoming) = self.receive(frame)? {
-                return Ok(Some(incoming));
+            if incoming.is_some() {
+                return Ok(incoming);
             }
         }
         match self.input {
@@ -293,6 +368,8 @@ impl Link {
         if let Some(preface) = bytes.first_chunk::<PREFACE_LEN>() {
             let preface = Preface::decode(preface, self.side.peer())?;
             self.recv.consume(PREFACE_LEN);
+            self.send
+                .set_limits(preface.max_frame, 2 * u64::from(preface.body_limit()));
             self.greeting = Greeting::Done(preface);
             return Ok(Some(Incoming::Greeted));
         }
@@ -312,17 +389,17 @@ impl Link {
     }
 
     /// One frame: what is about the connection is dealt with here, what is about a call goes to the role.
-    fn receive(&mut self, frame: Frame) -> Result<Option<Incoming>, ConnectionError> {
+    fn receive(&mut self, frame: Frame, now: Instant) -> Result<Option<Incoming>, ConnectionError> {
         let FrameHeader {
             kind,
             flags,
-            channel,
             call,
             aux,
             ..
         } = frame.header;
         match (kind, self.side) {
             (Kind::Ping, _) => {
+                self.charge(now, Cost::Ping)?;
                 self.send.push_control(
                     FrameHeader {
                         aux,
@@ -332,27 +409,64 @@ impl Link {
                 );
                 Ok(None)
             }
-            (Kind::Pong, _) => Ok(self.ping.take_if(|number| *number == aux).map(Incoming::Pong)),
-            (Kind::Goaway, _) => self.receive_goaway(frame).map(Some),
-            (Kind::Extension(_), _) => Ok(None),
-            (Kind::Chunk, _) => Err(ProtocolError::Chunked { kind, call }.into()),
-            // P-33: no method has channels.
-            (Kind::Item | Kind::End | Kind::Credit, _) => {
-                Err(ProtocolError::NoSuchChannel { kind, call, channel }.into())
+            (Kind::Pong, _) => {
+                let asked = self.drain_ping.take_if(|number| *number == aux);
+                let asked = asked.or_else(|| self.ping.take_if(|number| *number == aux));
+                Ok(asked.map(Incoming::Pong))
             }
+            (Kind::Goaway, _) => self.receive_goaway(frame).map(Some),
+            (Kind::Extension(_), _) => self
+                .charge(
+                    now,
+                    Cost::Ignored {
+                        len: frame.header.body_len,
+                    },
+                )
+                .map(|()| None),
             (Kind::Call | Kind::Cancel, Side::Client) | (Kind::Reply | Kind::Failure, Side::Server) => {
                 Err(ProtocolError::WrongDirection { kind }.into())
             }
-            (Kind::Call | Kind::Cancel, Side::Server) | (Kind::Reply | Kind::Failure, Side::Client) => {
-                if flags.contains(Flags::CHUNKED) {
-                    return Err(ProtocolError::Chunked { kind, call }.into());
-                }
+            // The inbox keeps chunks to itself.
+            (Kind::Chunk, _) => Err(ProtocolError::ChunkUnexpected { call }.into()),
+            (Kind::Call | Kind::Cancel, Side::Server)
+            | (Kind::Reply | Kind::Failure, Side::Client)
+            | (Kind::Item | Kind::End | Kind::Credit | Kind::Stop, _) => {
                 if flags.contains(Flags::DESCRIPTORS) {
                     return Err(ProtocolError::DescriptorsNotOffered { call }.into());
+                }
+                if flags.contains(Flags::CHUNKED) {
+                    self.check_chunked(&frame.header)?;
                 }
                 Ok(Some(Incoming::Frame(frame)))
             }
         }
+    }
+
+    /// P-20: what the first frame of a chunked body announces.
+    fn check_chunked(&self, header: &FrameHeader) -> Result<(), ProtocolError> {
+        let FrameHeader {
+            kind,
+            call,
+            aux: total,
+            body_len,
+            ..
+        } = *header;
+        let limit = self.limits.max_body;
+        if total <= body_len || total > limit {
+            return Err(ProtocolError::BodyLength { call, total, limit });
+        }
+        if self.recv.is_incomplete(call) {
+            return Err(ProtocolError::Interleaved { kind, call });
+        }
+        let (sum, limit) = (self.recv.announced() + u64::from(total), 2 * u64::from(limit));
+        if sum > limit {
+            return Err(ProtocolError::BodiesTooLarge {
+                call,
+                total: sum,
+                limit,
+            });
+        }
+        Ok(())
     }
 
     /// P-51
@@ -383,6 +497,18 @@ impl Link {
 
     fn is_preface_sent(&self) -> bool {
         self.send.enqueued() > 0
+    }
+}
+
+/// Grants below this length are hardly worth their frame.
+pub(crate) const SMALL_GRANT: u32 = 256;
+
+/// The header of an item frame.
+pub(crate) fn item_header(call: CallId, channel: u16, packed: bool) -> FrameHeader {
+    FrameHeader {
+        flags: if packed { Flags::PACKED } else { Flags::NONE },
+        channel,
+        ..FrameHeader::new(Kind::Item, call)
     }
 }
 

@@ -16,14 +16,16 @@
 //! In steady state a unary call allocates nothing here: tables and queues keep their memory, frames are counted slices of the receive memory.
 
 mod body;
+mod channels;
 mod client;
 mod deadlines;
 mod event;
-mod link;
+pub(crate) mod link;
 mod server;
 
-pub use client::ClientConnection;
-pub use event::{ClientEvent, Sent, ServerEvent};
+pub(crate) use body::write_metadata;
+pub use client::{ClientConnection, NewCall};
+pub use event::{ChannelEvent, ChannelSignal, ClientEvent, Sent, ServerEvent};
 pub use server::ServerConnection;
 
 /// The methods that both roles delegate to their link, so that a driver can be written once.
@@ -47,11 +49,6 @@ macro_rules! drive_methods {
         /// Fills `slices` for one vectored write; see [`SendQueue::io_slices`](crate::send_queue::SendQueue::io_slices).
         pub fn io_slices<'a>(&'a self, slices: &mut [std::io::IoSlice<'a>]) -> usize {
             self.link.send.io_slices(slices)
-        }
-
-        /// Takes note that `len` bytes were written.
-        pub fn advance(&mut self, len: usize) {
-            self.link.send.advance(len);
         }
 
         /// Asks whether the peer is there. Its answer is an event. One question at a time: a second one replaces the first.

@@ -3,19 +3,28 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use crate::budget::Cost;
 use crate::buffer::Frame;
 use crate::code::Code;
-use crate::connection::body::{MetadataError, Prelude, cut_text, take_metadata};
+use crate::connection::body::{
+    MetadataError, Prelude, cut_text, split_answer, take_metadata, write_metadata,
+};
+use crate::connection::channels::{Channels, Fault};
 use crate::connection::deadlines::{Earliest, earlier};
 use crate::connection::drive_methods;
-use crate::connection::event::ServerEvent;
-use crate::connection::link::{Incoming, Link};
+use crate::connection::event::{ChannelEvent, ChannelSignal, ServerEvent};
+use crate::connection::link::{Incoming, Link, SMALL_GRANT, item_header};
 use crate::error::{ConnectionError, ProtocolError};
 use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader, Kind};
 use crate::id::CallId;
 use crate::limits::Limits;
+use crate::metadata::Metadata;
 use crate::preface::Side;
+use crate::send_queue::{Aborted, Progress};
+use crate::stream::MAX_CHANNELS;
 
 /// The server's end of a connection. Driven as [the module](crate::connection) says.
 #[derive(Debug)]
@@ -23,31 +32,78 @@ pub struct ServerConnection {
     link: Link,
     /// By call id; grown as ids are used, up to `max_calls`.
     slots: Vec<Slot>,
+    /// Calls that the owner has not ended.
     in_flight: usize,
-    /// Length of the bodies of all running calls.
+    /// Of these, calls with channels.
+    streaming: usize,
+    /// Length of the bodies of all running calls, and credit of their channels.
     held: usize,
     earliest: Earliest,
     /// Slots in state `ExpiryDue`, and such that were when they were put here.
     due: VecDeque<CallId>,
+    draining: Draining,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// How far saying goodbye has come (P-51).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Draining {
+    No,
+    /// The client was told that the end is near, and asked whether it has read so far.
+    Announced,
+    /// The client was told how many calls were taken.
+    Told,
+}
+
+/// The number of the ping behind an announced goaway: none that an owner would choose by counting.
+const DRAIN_PING: u32 = 0xd4a1_0000;
+
+/// One call id.
+///
+/// ```text
+///                ┌───────── chunks ─────────┐
+///  Free ── call ─┴▶ Assembling ──────────── ▶ Running ──▶ ExpiryDue ──▶ Stopping
+///                                              │ reply or failure of the owner
+///                                              ├──▶ Replying, while its chunks leave
+///                                              ├──▶ Answered, until the client's final frame has come
+///                                              └──▶ Free
+/// ```
+#[derive(Debug, Default)]
 struct Slot {
     state: State,
     deadline: Option<Instant>,
-    /// Length of the call's body.
+    /// What the call adds to `held`.
     held: usize,
+    oneway: bool,
+    /// Whether the client's final frame has come (P-30).
+    is_client_done: bool,
+    channels: Option<Box<Channels>>,
+    /// The channel whose item arrives in chunks, and whether it is a run.
+    item: Option<(u16, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
     Free,
+    /// The call's body is incomplete.
+    Assembling,
     Running,
     /// The deadline has passed; the owner is not told yet.
     ExpiryDue,
     /// The owner was asked to stop the call.
     Stopping,
+    /// The reply is on its way, in chunks.
+    Replying,
+    /// The final frame was sent; what the client still sends is dropped.
+    Answered,
+}
+
+/// What a call is taken for.
+struct Taken {
+    call: CallId,
+    oneway: bool,
+    deadline: Option<Instant>,
+    prelude: Prelude,
 }
 
 impl ServerConnection {
@@ -59,13 +115,21 @@ impl ServerConnection {
             link: Link::new(Side::Server, limits, now),
             slots: Vec::new(),
             in_flight: 0,
+            streaming: 0,
             held: 0,
             earliest: Earliest::default(),
             due: VecDeque::new(),
+            draining: Draining::No,
         }
     }
 
     drive_methods!();
+
+    /// Takes note that `len` bytes were written.
+    pub fn advance(&mut self, len: usize) {
+        self.link.send.advance(len);
+        self.take_progress();
+    }
 
     /// The next event, if there is one. `now` is when the bytes were read: deadlines count from it.
     ///
@@ -76,18 +140,22 @@ impl ServerConnection {
         if let Some(call) = self.poll_expired() {
             return Ok(Some(ServerEvent::Expire(call)));
         }
-        while let Some(incoming) = self.link.next()? {
+        while let Some(incoming) = self.link.next(now)? {
             let event = match incoming {
                 Incoming::Greeted => Some(ServerEvent::Greeted),
                 Incoming::Goaway { code, text, .. } => Some(ServerEvent::Goaway { code, text }),
+                Incoming::Pong(DRAIN_PING) => {
+                    self.finish_drain();
+                    None
+                }
                 Incoming::Pong(number) => Some(ServerEvent::Pong(number)),
                 Incoming::Ended => Some(ServerEvent::PeerFinished),
-                Incoming::Frame(frame) if frame.header.kind == Kind::Cancel => {
-                    self.on_cancel(frame.header.call)
+                Incoming::Frame(frame) => self.on_frame(frame, now).map_err(|error| self.link.fail(error))?,
+                Incoming::Body { call, body } => self.on_body(call, body, now),
+                Incoming::Dropped(call) => {
+                    self.on_dropped(call);
+                    None
                 }
-                Incoming::Frame(frame) => self
-                    .on_call(frame, now)
-                    .map_err(|error| self.link.fail(error.into()))?,
             };
             if event.is_some() {
                 return Ok(event);
@@ -138,26 +206,82 @@ impl ServerConnection {
         None
     }
 
-    /// Ends a call with the archive in `frame`, the method's value or its own error, and empties the frame.
+    /// Opens the channels on which the server sends in a call that has just begun.
+    pub fn open(&mut self, call: CallId, channels: u16) {
+        let credit = self.link.peer().map_or(0, |preface| preface.stream_credit);
+        let Some(slot) = self.running_mut(call) else {
+            return;
+        };
+        let is_first = slot.channels.is_none();
+        let inner = slot.channels.get_or_insert_default();
+        inner.open_outbound(channels, credit);
+        self.streaming += usize::from(is_first);
+    }
+
+    /// What the client lets this side send on a channel before it grants more, in bytes.
+    pub fn stream_credit(&self) -> u32 {
+        self.link.peer().map_or(0, |preface| preface.stream_credit)
+    }
+
+    /// Sends items on a channel, and empties the frame. Nothing is sent on a channel that has ended, nor in a call that is not running.
+    pub fn send_item(&mut self, call: CallId, channel: u16, frame: &mut FrameBuf, packed: bool) {
+        let len = u32::try_from(frame.body_len()).unwrap_or(u32::MAX);
+        let is_open = self
+            .running_channels(call)
+            .is_some_and(|channels| channels.send_item(channel, len));
+        if is_open {
+            self.link.send.push(frame, item_header(call, channel, packed));
+        }
+        frame.clear();
+    }
+
+    /// Ends a channel on which this side sends, in order with `ok`.
+    pub fn end_channel(&mut self, call: CallId, channel: u16, code: Code, metadata: &Metadata) {
+        let is_open = self
+            .running_channels(call)
+            .is_some_and(|channels| channels.send_end(channel));
+        if is_open {
+            self.link.push_end(call, channel, code, metadata);
+        }
+    }
+
+    /// Tells the client that nothing more is wanted of a channel.
+    pub fn stop_channel(&mut self, call: CallId, channel: u16) {
+        let is_open = self
+            .running_channels(call)
+            .is_some_and(|channels| channels.is_inbound_open(channel));
+        if is_open {
+            self.link.push_stop(call, channel);
+        }
+    }
+
+    /// Lets the client send more on a channel.
+    pub fn grant(&mut self, call: CallId, channel: u16, bytes: u32) {
+        if let Some(channels) = self.running_channels(call) {
+            let bytes = channels.send_credit(channel, bytes);
+            self.link.push_credit(call, channel, bytes);
+        }
+    }
+
+    /// Ends a call with the answer in `frame`, the method's value or its own error behind its metadata, and empties the frame.
     ///
     /// A reply above what the client accepts becomes a failure `reply_too_large`. A call that is not running is left alone.
-    pub fn reply(&mut self, call: CallId, frame: &mut FrameBuf, error: bool) {
+    pub fn reply(&mut self, call: CallId, frame: &mut FrameBuf, flags: Flags) {
         let limit = self.link.body_limit();
         let len = frame.body_len();
         if u32::try_from(len).is_ok_and(|len| len <= limit) {
             if self.end(call) {
-                let flags = if error { Flags::ERROR } else { Flags::NONE };
-                self.link.send.push(
-                    frame,
-                    FrameHeader {
-                        flags,
-                        ..FrameHeader::new(Kind::Reply, call)
-                    },
-                );
+                let header = FrameHeader {
+                    flags,
+                    ..FrameHeader::new(Kind::Reply, call)
+                };
+                self.link.send.push(frame, header);
+                self.note_reply(call);
+                self.take_progress();
             }
         } else {
             let text = format!("reply of {len} bytes exceeds the client's limit of {limit}");
-            self.fail(call, Code::REPLY_TOO_LARGE, &text);
+            self.fail(call, Code::REPLY_TOO_LARGE, &text, &Metadata::default());
         }
         frame.clear();
     }
@@ -165,16 +289,43 @@ impl ServerConnection {
     /// Ends a call without an answer of the method. The text is cut to 8,192 bytes. A call that is not running is left alone.
     ///
     /// The code `ok` is none for a failure (section 4) and is sent as `internal`.
-    pub fn fail(&mut self, call: CallId, code: Code, text: &str) {
+    pub fn fail(&mut self, call: CallId, code: Code, text: &str, metadata: &Metadata) {
         if self.end(call) {
-            self.send_failure(call, code, text);
+            self.send_failure(call, code, text, metadata);
         }
     }
 
     /// Says goodbye. With `ok` or `draining`, running calls are finished and later ones answered with `draining`; with any other code the connection
     /// is over once the queue is written.
     pub fn goaway(&mut self, code: Code, text: &str) {
+        self.draining = Draining::Told;
         self.link.goaway(code, text);
+    }
+
+    /// Says goodbye in two steps: announces it, takes the calls that are on their way, and tells how many were taken when the client has read the
+    /// announcement, or when the owner says so with [`finish_drain`](Self::finish_drain). An honest client then has no call refused (P-51).
+    pub fn drain(&mut self, text: &str) {
+        if self.draining != Draining::No {
+            return;
+        }
+        if self.link.peer().is_none() {
+            return self.goaway(Code::DRAINING, text);
+        }
+        self.draining = Draining::Announced;
+        self.link.announce_goaway(Code::DRAINING, text);
+        self.link.ping_behind_goaway(DRAIN_PING);
+    }
+
+    /// Waits no longer for the client to have read that the server drains.
+    pub fn finish_drain(&mut self) {
+        if self.draining == Draining::Announced {
+            self.goaway(Code::DRAINING, "");
+        }
+    }
+
+    /// Whether the client was told how many calls were taken: later ones are answered with `draining`.
+    pub fn is_drain_told(&self) -> bool {
+        self.link.is_goaway_sent()
     }
 
     /// Calls that wait for their end.
@@ -182,17 +333,24 @@ impl ServerConnection {
         self.in_flight
     }
 
-    /// Bytes that the connection holds for its peer: bodies of running calls, and what is queued.
+    /// Bytes that the connection holds for its peer: bodies of running calls, credit of their channels, and what is queued.
     pub fn held(&self) -> usize {
         self.held + self.link.send.len()
     }
 
-    /// Whether to read on: not while the connection holds more than its limit, nor at its end.
-    pub fn wants_read(&self) -> bool {
-        self.link.wants_read() && self.held() <= self.link.limits.max_held
+    /// Whether the connection holds so much that it takes no further frames until some calls are done.
+    ///
+    /// Never while calls with channels are in flight, which may need what the client sends to come to their end: calls are refused, then.
+    pub fn is_full(&self) -> bool {
+        self.streaming == 0 && self.held() > self.link.limits.max_held
     }
 
-    /// The longest reply that the client accepts, in bytes.
+    /// Whether to read on: not while the connection is full, nor at its end.
+    pub fn wants_read(&self) -> bool {
+        self.link.wants_read() && !self.is_full()
+    }
+
+    /// The longest reply, and the longest item, that the client accepts, in bytes.
     pub fn max_reply(&self) -> u32 {
         self.link.body_limit()
     }
@@ -203,122 +361,551 @@ impl ServerConnection {
         self.link.send.is_empty() && (self.link.is_closed() || over && self.in_flight == 0)
     }
 
-    fn on_call(&mut self, frame: Frame, now: Instant) -> Result<Option<ServerEvent>, ProtocolError> {
-        let Frame { header, mut body } = frame;
+    fn on_frame(&mut self, frame: Frame, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
+        match frame.header.kind {
+            Kind::Call => self.on_call(frame, now),
+            Kind::Cancel => self.on_cancel(frame.header.call, now),
+            Kind::Item => self.on_item(frame, now),
+            Kind::End => self.on_end(frame, now),
+            Kind::Credit => self.on_credit(&frame.header, now),
+            Kind::Stop => self.on_stop(&frame.header),
+            // The link lets nothing else pass.
+            kind @ (Kind::Reply
+            | Kind::Failure
+            | Kind::Chunk
+            | Kind::Ping
+            | Kind::Pong
+            | Kind::Goaway
+            | Kind::Extension(_)) => Err(ProtocolError::WrongDirection { kind }.into()),
+        }
+    }
+
+    fn on_call(&mut self, frame: Frame, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
+        let Frame { header, body } = frame;
         let call = header.call;
         if self
             .slots
             .get(call.index())
             .is_some_and(|slot| slot.state != State::Free)
         {
-            return Err(ProtocolError::CallIdBusy { call });
+            return Err(ProtocolError::CallIdBusy { call }.into());
         }
-        if self.link.is_goaway_sent() {
-            self.send_failure(call, Code::DRAINING, "server is shutting down");
+        let prelude = Prelude::take(&mut body.clone());
+        if prelude.channels > MAX_CHANNELS {
+            let count = prelude.channels;
+            return Err(ProtocolError::ChannelsTooMany { call, count }.into());
+        }
+        // P-35: zero is none. A time beyond what the clock can count never comes.
+        let time_left = Some(prelude.time_left).filter(|time_left| *time_left > 0);
+        let deadline = time_left.and_then(|left| now.checked_add(Duration::from_micros(left.into())));
+        let taken = Taken {
+            call,
+            oneway: header.flags.contains(Flags::ONEWAY),
+            deadline,
+            prelude,
+        };
+        let is_chunked = header.flags.contains(Flags::CHUNKED);
+        if is_chunked {
+            self.link.recv.begin(call, &body, header.aux);
+        }
+        if let Err((code, text)) = self.admit(&taken, body.len()) {
+            if code != Code::DRAINING {
+                self.link.charge(now, Cost::Refused)?;
+            }
+            self.refuse(&taken, is_chunked, code, &text);
             return Ok(None);
+        }
+        if is_chunked {
+            self.begin(&taken, State::Assembling, 0);
+            return Ok(None);
+        }
+        self.start(&taken, body)
+    }
+
+    /// Whether a call can be taken, as far as its first frame tells.
+    fn admit(&mut self, taken: &Taken, body_len: usize) -> Result<(), (Code, String)> {
+        if self.link.is_goaway_sent() {
+            return Err((Code::DRAINING, "server is shutting down".to_owned()));
         }
         self.link.taken += 1;
         let Limits {
             max_calls,
             max_metadata,
+            max_held,
+            stream_credit,
             ..
         } = self.link.limits;
+        let call = taken.call;
         if call.0 >= max_calls {
             let text = format!("call id {call} is not below the limit of {max_calls} calls in flight");
-            self.send_failure(call, Code::REFUSED, &text);
-            return Ok(None);
+            return Err((Code::REFUSED, text));
         }
-        let held = body.len();
-        let prelude = Prelude::take(&mut body);
-        let Prelude {
-            method,
-            time_left,
-            metadata_len,
-        } = prelude;
+        let metadata_len = u32::from(taken.prelude.metadata_len);
         if metadata_len > max_metadata {
             let text = format!("metadata of {metadata_len} bytes exceeds the limit of {max_metadata}");
-            self.send_failure(call, Code::METADATA_TOO_LARGE, &text);
-            return Ok(None);
+            return Err((Code::METADATA_TOO_LARGE, text));
         }
-        let metadata = match take_metadata(&mut body, metadata_len) {
+        let reserved = usize::from(taken.prelude.channels) * stream_credit as usize;
+        let held = self.held() + reserved;
+        if held > max_held && (reserved > 0 || self.streaming > 0) {
+            let text = format!(
+                "connection holds {held} bytes with the credit of this call, more than {max_held} (max_held)"
+            );
+            return Err((Code::REFUSED, text));
+        }
+        debug_assert!(body_len <= self.link.limits.max_body as usize);
+        Ok(())
+    }
+
+    /// Answers a call that is not taken. What the client still sends for it is dropped.
+    fn refuse(&mut self, taken: &Taken, is_chunked: bool, code: Code, text: &str) {
+        let call = taken.call;
+        self.link.recv.discard(call);
+        let is_open = is_chunked || taken.prelude.channels > 0;
+        // A call id beyond the table has no slot: whoever uses it does not keep the limit, and sends nothing more that counts.
+        if is_open && call.0 < self.link.limits.max_calls {
+            self.begin(taken, State::Answered, 0);
+            self.in_flight -= 1;
+            self.streaming -= usize::from(taken.prelude.channels > 0);
+        }
+        self.send_failure(call, code, text, &Metadata::default());
+    }
+
+    /// A call whose body is complete.
+    fn start(&mut self, taken: &Taken, mut body: Bytes) -> Result<Option<ServerEvent>, ConnectionError> {
+        let Taken {
+            call,
+            oneway,
+            deadline,
+            prelude,
+        } = *taken;
+        let held = body.len();
+        let Prelude {
+            method,
+            channels,
+            metadata_len,
+            ..
+        } = Prelude::take(&mut body);
+        let metadata = match take_metadata(&mut body, metadata_len.into()) {
             Ok(metadata) => metadata,
             Err(MetadataError::BeyondBody) => {
                 let text = format!("metadata of {metadata_len} bytes exceeds its frame");
-                self.send_failure(call, Code::METADATA_TOO_LARGE, &text);
+                self.refuse(taken, false, Code::METADATA_TOO_LARGE, &text);
                 return Ok(None);
             }
-            Err(MetadataError::PaddingNotZero) => return Err(ProtocolError::MetadataMalformed { call }),
+            Err(MetadataError::PaddingNotZero | MetadataError::Malformed) => {
+                return Err(ProtocolError::MetadataMalformed { call }.into());
+            }
         };
-        // P-35: zero is none. A time beyond what the clock can count never comes.
-        let time_left = (time_left > 0).then(|| Duration::from_micros(time_left.into()));
-        let deadline = time_left.and_then(|time_left| now.checked_add(time_left));
-        self.begin(
-            call,
-            Slot {
-                state: State::Running,
-                deadline,
-                held,
-            },
-        );
-        let oneway = header.flags.contains(Flags::ONEWAY);
+        debug_assert_eq!(prelude.channels, channels);
+        self.begin(taken, State::Running, held);
         Ok(Some(ServerEvent::Call {
             call,
             method,
             deadline,
             oneway,
             metadata,
+            channels,
             arguments: body,
         }))
     }
 
-    /// P-32
-    fn on_cancel(&mut self, call: CallId) -> Option<ServerEvent> {
+    /// A body that came in chunks is complete: of a call, or of an item.
+    fn on_body(&mut self, call: CallId, body: Bytes, now: Instant) -> Option<ServerEvent> {
         let slot = self.slots.get_mut(call.index())?;
         match slot.state {
+            State::Assembling => {
+                slot.is_client_done = slot.channels.is_none();
+                let (deadline, oneway) = (slot.deadline, slot.oneway);
+                let prelude = Prelude::take(&mut body.clone());
+                self.in_flight -= 1;
+                self.streaming -= usize::from(prelude.channels > 0);
+                self.held -= std::mem::take(&mut self.slots.get_mut(call.index())?.held);
+                let taken = Taken {
+                    call,
+                    oneway,
+                    deadline,
+                    prelude,
+                };
+                if deadline.is_some_and(|deadline| deadline <= now) {
+                    self.begin(&taken, State::Running, 0);
+                    let text = "time ran out while the arguments arrived";
+                    self.fail(call, Code::EXPIRED, text, &Metadata::default());
+                    return None;
+                }
+                // Metadata was checked with the first frame, as far as its length goes.
+                match self.start(&taken, body) {
+                    Ok(event) => event,
+                    Err(_) => {
+                        self.begin(&taken, State::Running, 0);
+                        let text = "metadata is malformed";
+                        self.fail(call, Code::METADATA_TOO_LARGE, text, &Metadata::default());
+                        None
+                    }
+                }
+            }
+            State::Running | State::ExpiryDue => {
+                let (channel, packed) = slot.item.take()?;
+                let what = ChannelSignal::Item { body, packed };
+                Some(channel_event(call, channel, what))
+            }
+            State::Free | State::Stopping | State::Replying | State::Answered => None,
+        }
+    }
+
+    /// A body that was not wanted any more has come to its end.
+    fn on_dropped(&mut self, call: CallId) {
+        if let Some(slot) = self.slots.get_mut(call.index()) {
+            slot.item = None;
+            slot.is_client_done |= slot
+                .channels
+                .as_ref()
+                .is_none_or(|channels| channels.is_inbound_over());
+        }
+        self.release(call);
+    }
+
+    /// P-32
+    fn on_cancel(&mut self, call: CallId, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
+        self.link.charge(now, Cost::Cancel)?;
+        let Some(slot) = self.slots.get_mut(call.index()) else {
+            return Ok(None);
+        };
+        slot.is_client_done = true;
+        slot.item = None;
+        self.link.recv.abandon(call);
+        match slot.state {
             // It crossed the final frame, or the handler is being stopped anyway.
-            State::Free | State::Stopping => None,
+            State::Free | State::Stopping => Ok(None),
+            State::Answered => {
+                self.release(call);
+                Ok(None)
+            }
+            State::Assembling => {
+                self.fail(
+                    call,
+                    Code::CANCELLED,
+                    "cancelled by the caller",
+                    &Metadata::default(),
+                );
+                Ok(None)
+            }
+            State::Replying => {
+                if self.link.send.abort(call) != Aborted::None {
+                    let text = "cancelled by the caller while the reply was sent";
+                    self.send_failure(call, Code::CANCELLED, text, &Metadata::default());
+                }
+                if let Some(slot) = self.slots.get_mut(call.index()) {
+                    slot.state = State::Answered;
+                }
+                self.release(call);
+                Ok(None)
+            }
             State::Running | State::ExpiryDue => {
                 slot.state = State::Stopping;
-                Some(ServerEvent::Cancel(call))
+                Ok(Some(ServerEvent::Cancel(call)))
             }
         }
     }
 
-    /// Makes a slot busy; `call` is below the limit.
-    fn begin(&mut self, call: CallId, slot: Slot) {
-        let index = call.index();
-        if index >= self.slots.len() {
-            self.slots.resize(index + 1, Slot::default());
+    fn on_item(&mut self, frame: Frame, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
+        let Frame { header, body } = frame;
+        let FrameHeader {
+            kind,
+            call,
+            channel,
+            flags,
+            aux,
+            body_len,
+        } = header;
+        let is_chunked = flags.contains(Flags::CHUNKED);
+        let len = if is_chunked { aux } else { body_len };
+        if self.link.recv.is_incomplete(call) {
+            return Err(ProtocolError::Interleaved { kind, call }.into());
         }
-        self.in_flight += 1;
-        self.held += slot.held;
-        self.earliest.lower(slot.deadline);
-        if let Some(space) = self.slots.get_mut(index) {
-            *space = slot;
+        let slot = self.busy_slot(&header)?;
+        let packed = flags.contains(Flags::PACKED);
+        let fault = slot
+            .channels
+            .as_mut()
+            .map_or(Err(Fault::NoSuchChannel), |channels| {
+                channels.receive_item(channel, len)
+            });
+        let is_live = matches!(slot.state, State::Running | State::ExpiryDue);
+        if is_chunked {
+            slot.item = Some((channel, packed));
+            self.link.recv.begin(call, &body, aux);
+            if !is_live || fault.is_err() {
+                self.link.recv.discard(call);
+            }
+        }
+        match fault {
+            Ok(()) if is_live && !is_chunked => {
+                let what = ChannelSignal::Item { body, packed };
+                Ok(Some(channel_event(call, channel, what)))
+            }
+            Ok(()) => Ok(None),
+            Err(fault) => self.on_fault(&header, fault, now),
         }
     }
 
-    /// Makes a slot free and says whether its final frame is to be sent.
-    fn end(&mut self, call: CallId) -> bool {
-        let Some(slot) = self
-            .slots
+    fn on_end(&mut self, frame: Frame, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
+        let Frame { header, body } = frame;
+        let FrameHeader {
+            kind,
+            call,
+            channel,
+            aux,
+            ..
+        } = header;
+        let code = Code::from_number(aux);
+        if self.link.recv.is_incomplete(call) {
+            return Err(ProtocolError::Interleaved { kind, call }.into());
+        }
+        let (metadata, _) = split_answer(&header, body)?;
+        let slot = self.busy_slot(&header)?;
+        let ended = slot
+            .channels
+            .as_mut()
+            .map_or(Err(Fault::NoSuchChannel), |channels| {
+                channels.receive_end(channel)
+            });
+        if let Err(fault) = ended {
+            return self.on_fault(&header, fault, now);
+        }
+        let is_over = slot
+            .channels
+            .as_ref()
+            .is_none_or(|channels| channels.is_inbound_over());
+        slot.is_client_done |= is_over;
+        match slot.state {
+            State::Running | State::ExpiryDue => {
+                let what = ChannelSignal::End { code, metadata };
+                Ok(Some(channel_event(call, channel, what)))
+            }
+            State::Answered => {
+                self.release(call);
+                Ok(None)
+            }
+            State::Free | State::Assembling | State::Stopping | State::Replying => Ok(None),
+        }
+    }
+
+    fn on_credit(
+        &mut self,
+        header: &FrameHeader,
+        now: Instant,
+    ) -> Result<Option<ServerEvent>, ConnectionError> {
+        let FrameHeader {
+            call,
+            channel,
+            aux: bytes,
+            ..
+        } = *header;
+        if bytes < SMALL_GRANT {
+            self.link.charge(now, Cost::SmallGrant)?;
+        }
+        let slot = self.busy_slot(header)?;
+        if !matches!(slot.state, State::Running | State::ExpiryDue) {
+            return Ok(None);
+        }
+        let granted = slot
+            .channels
+            .as_mut()
+            .map_or(Err(Fault::NoSuchChannel), |channels| {
+                channels.receive_credit(channel, bytes)
+            });
+        match granted {
+            Ok(()) => Ok(Some(channel_event(call, channel, ChannelSignal::Credit(bytes)))),
+            Err(Fault::CreditRaised) => Err(ProtocolError::CreditRaised { call, channel }.into()),
+            Err(fault) => self.on_fault(header, fault, now),
+        }
+    }
+
+    fn on_stop(&mut self, header: &FrameHeader) -> Result<Option<ServerEvent>, ConnectionError> {
+        let FrameHeader {
+            kind, call, channel, ..
+        } = *header;
+        let slot = self.busy_slot(header)?;
+        if !matches!(slot.state, State::Running | State::ExpiryDue) {
+            return Ok(None);
+        }
+        let stopped = slot
+            .channels
+            .as_mut()
+            .map_or(Err(Fault::NoSuchChannel), |channels| {
+                channels.receive_stop(channel)
+            });
+        match stopped {
+            Ok(true) => {
+                self.link
+                    .push_end(call, channel, Code::CANCELLED, &Metadata::default());
+                Ok(Some(channel_event(call, channel, ChannelSignal::Stop)))
+            }
+            // It crossed the end.
+            Ok(false) => Ok(None),
+            Err(_) => Err(ProtocolError::NoSuchChannel { kind, call, channel }.into()),
+        }
+    }
+
+    /// P-33: the slot that a frame of a channel belongs to.
+    fn busy_slot(&mut self, header: &FrameHeader) -> Result<&mut Slot, ProtocolError> {
+        let FrameHeader {
+            kind, call, channel, ..
+        } = *header;
+        self.slots
             .get_mut(call.index())
-            .filter(|slot| slot.state != State::Free)
-        else {
+            .filter(|slot| !matches!(slot.state, State::Free | State::Assembling))
+            .ok_or(ProtocolError::NoSuchChannel { kind, call, channel })
+    }
+
+    /// A frame that its channel does not allow: the call fails; one that has failed already is not failed again, and its client loses patience.
+    fn on_fault(
+        &mut self,
+        header: &FrameHeader,
+        fault: Fault,
+        now: Instant,
+    ) -> Result<Option<ServerEvent>, ConnectionError> {
+        let FrameHeader {
+            kind, call, channel, ..
+        } = *header;
+        let (code, text) = match fault {
+            Fault::NoSuchChannel => {
+                return Err(ProtocolError::NoSuchChannel { kind, call, channel }.into());
+            }
+            Fault::CreditRaised => return Err(ProtocolError::CreditRaised { call, channel }.into()),
+            Fault::Ended => (Code::STREAM_STATE, "frame on a channel that has ended"),
+            Fault::NoCredit => (Code::FLOW_CONTROL, "item on a channel without credit"),
+        };
+        self.link.charge(now, Cost::Breach)?;
+        let slot = self.busy_slot(header)?;
+        if !matches!(slot.state, State::Running | State::ExpiryDue) {
+            return Ok(None);
+        }
+        slot.state = State::Stopping;
+        Ok(Some(ServerEvent::Breach { call, code, text }))
+    }
+
+    /// Makes a slot busy; the call is below the limit.
+    fn begin(&mut self, taken: &Taken, state: State, held: usize) {
+        let index = taken.call.index();
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        let Prelude { channels, .. } = taken.prelude;
+        let credit = self.link.limits.stream_credit;
+        let held = held + usize::from(channels) * credit as usize;
+        self.in_flight += 1;
+        self.streaming += usize::from(channels > 0);
+        self.held += if state == State::Answered { 0 } else { held };
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = Slot {
+                state,
+                deadline: taken.deadline,
+                held,
+                oneway: taken.oneway,
+                is_client_done: channels == 0 && !self.link.recv.is_incomplete(taken.call),
+                channels: (channels > 0).then(|| Box::new(Channels::new(channels, credit))),
+                item: None,
+            };
+        }
+        if state == State::Running {
+            self.earliest.lower(taken.deadline);
+        }
+    }
+
+    /// The owner has ended a call: whether its final frame is to be sent.
+    fn end(&mut self, call: CallId) -> bool {
+        let Some(slot) = self.slots.get_mut(call.index()) else {
             return false;
         };
-        let Slot { held, .. } = std::mem::take(slot);
-        self.held -= held;
+        match slot.state {
+            State::Assembling | State::Running | State::ExpiryDue | State::Stopping => {}
+            State::Free | State::Replying | State::Answered => return false,
+        }
+        self.held -= slot.held;
         self.in_flight -= 1;
+        self.streaming -= usize::from(slot.channels.is_some());
+        slot.state = State::Answered;
+        self.link.recv.discard(call);
+        self.link.patience.earn();
+        self.release(call);
         !self.link.is_closed()
     }
 
-    fn send_failure(&mut self, call: CallId, code: Code, text: &str) {
+    /// Frees a slot whose both final frames have passed.
+    fn release(&mut self, call: CallId) {
+        if let Some(slot) = self.slots.get_mut(call.index())
+            && slot.state == State::Answered
+            && slot.is_client_done
+        {
+            *slot = Slot::default();
+        }
+    }
+
+    /// A reply that leaves in chunks, or waits behind such an item, keeps its slot until it has left: until then it can be cancelled.
+    fn note_reply(&mut self, call: CallId) {
+        if !self.link.send.is_waiting(call) {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(call.index()) {
+            if slot.state == State::Free {
+                slot.is_client_done = true;
+            }
+            slot.state = State::Replying;
+        }
+    }
+
+    /// Takes note of replies that have left whole.
+    fn take_progress(&mut self) {
+        while let Some(progress) = self.link.send.take_progress() {
+            let Progress::Finished { call, .. } = progress else {
+                continue;
+            };
+            if self.link.send.is_waiting(call) {
+                continue;
+            }
+            if let Some(slot) = self.slots.get_mut(call.index())
+                && slot.state == State::Replying
+            {
+                slot.state = State::Answered;
+                self.release(call);
+            }
+        }
+    }
+
+    fn running_mut(&mut self, call: CallId) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(call.index())
+            .filter(|slot| matches!(slot.state, State::Running | State::ExpiryDue))
+    }
+
+    fn running_channels(&mut self, call: CallId) -> Option<&mut Channels> {
+        if self.link.is_closed() {
+            return None;
+        }
+        self.running_mut(call)?.channels.as_deref_mut()
+    }
+
+    fn send_failure(&mut self, call: CallId, code: Code, text: &str, metadata: &Metadata) {
         let code = if code == Code::OK { Code::INTERNAL } else { code };
-        let header = FrameHeader {
+        // What has not left of an item of this call never will.
+        self.link.send.abort(call);
+        let mut header = FrameHeader {
             aux: code.number(),
             ..FrameHeader::new(Kind::Failure, call)
         };
-        self.link.send.push_control(header, cut_text(text).as_bytes());
+        if metadata.is_empty() {
+            return self.link.send.push_control(header, cut_text(text).as_bytes());
+        }
+        header.flags = Flags::METADATA;
+        let mut body = FrameBuf::new();
+        write_metadata(&mut body, metadata);
+        body.extend(cut_text(text).as_bytes());
+        self.link.send.push_control(header, body.body());
     }
+}
+
+fn channel_event(call: CallId, channel: u16, what: ChannelSignal) -> ServerEvent {
+    ServerEvent::Channel(ChannelEvent { call, channel, what })
 }

@@ -19,6 +19,11 @@ pub use start::StartError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionError {
+    /// The peer costs more than it may.
+    Calm {
+        /// By what.
+        reason: &'static str,
+    },
     /// The peer sent bytes that are no frame.
     Decode(DecodeError),
     /// The peer ended the connection, and said why.
@@ -45,6 +50,7 @@ impl ConnectionError {
     /// The wire code of the error.
     pub const fn code(&self) -> Code {
         match self {
+            Self::Calm { .. } => Code::CALM,
             Self::Decode(error) => error.code(),
             Self::Goaway { code, .. } => *code,
             Self::Handshake(error) => error.code(),
@@ -56,6 +62,7 @@ impl ConnectionError {
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Calm { reason } => write!(f, "peer costs more than it may: {reason}"),
             Self::Decode(_) => f.write_str("peer sent a malformed frame"),
             Self::Goaway { code, text } if text.is_empty() => {
                 write!(f, "peer closed the connection with code {}", code.number())
@@ -85,7 +92,7 @@ impl Error for ConnectionError {
             Self::Decode(error) => Some(error),
             Self::Handshake(error) => Some(error),
             Self::Protocol(error) => Some(error),
-            Self::Goaway { .. } | Self::Truncated { .. } => None,
+            Self::Calm { .. } | Self::Goaway { .. } | Self::Truncated { .. } => None,
         }
     }
 }

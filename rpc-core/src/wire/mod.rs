@@ -190,6 +190,16 @@ pub fn describe<T: Wire>(schema: &mut Schema) -> String {
     T::describe(schema)
 }
 
+/// Names a channel on which the handler sends.
+pub fn describe_sender<T: Wire>(schema: &mut Schema) -> String {
+    format!("Sender<{}>", T::describe(schema))
+}
+
+/// Names a channel on which the handler receives.
+pub fn describe_receiver<T: Wire>(schema: &mut Schema) -> String {
+    format!("Receiver<{}>", T::describe(schema))
+}
+
 /// The greatest of the depths of the fields of a message.
 pub const fn deepest(depths: &[u32]) -> u32 {
     match depths {
