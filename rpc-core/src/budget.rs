@@ -18,6 +18,8 @@ pub(crate) struct Patience {
 /// What a peer does without use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cost {
+    /// A call that cannot be answered, by its caller's fault: no such method, no valid arguments.
+    BadCall,
     /// An item or end that its channel does not allow: nobody who counts credit sends one.
     Breach,
     /// A call that is given up: the handler was started for nothing.
@@ -35,6 +37,7 @@ pub(crate) enum Cost {
 impl Cost {
     const fn points(self) -> u32 {
         match self {
+            Self::BadCall => 5,
             Self::Breach | Self::Ping | Self::Refused => 10,
             Self::Cancel | Self::SmallGrant => 1,
             Self::Ignored { len } => 10 + len / 1024,
@@ -43,6 +46,7 @@ impl Cost {
 
     const fn reason(self) -> &'static str {
         match self {
+            Self::BadCall => "too many calls that no method answers",
             Self::Breach => "too many frames on channels that do not allow them",
             Self::Cancel => "too many calls given up",
             Self::Ignored { .. } => "too many frames of unknown kinds",

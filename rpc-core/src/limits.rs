@@ -85,7 +85,7 @@ impl Limits {
                 "max_metadata",
                 self.max_metadata.into(),
                 0,
-                Self::GUARANTEED_BODY.into(),
+                crate::metadata::Metadata::MAX_LEN as u64,
             ),
             ("max_held", held, body, u64::MAX),
             (

@@ -34,7 +34,7 @@ const VALUE_LEN: usize = 2;
 
 impl Metadata {
     /// The longest metadata, entries with their lengths, in bytes: what every peer's frames have room for. A peer may accept less.
-    pub const MAX_LEN: usize = 16_384 - 64;
+    pub const MAX_LEN: usize = 16_320;
 
     /// No entries, and no memory.
     pub const fn new() -> Self {
@@ -146,7 +146,7 @@ impl Metadata {
     }
 
     /// The values of all entries with that key, in order.
-    pub fn get_all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn get_all(&self, key: &str) -> impl Iterator<Item = &[u8]> {
         self.iter()
             .filter_map(move |(entry, value)| (entry == key).then_some(value))
     }
@@ -188,7 +188,7 @@ fn split(bytes: &[u8]) -> Option<((&str, &[u8]), &[u8])> {
 }
 
 /// The entries of [`Metadata`] in order.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Iter<'a> {
     rest: &'a [u8],
 }
@@ -213,11 +213,17 @@ impl<'a> IntoIterator for &'a Metadata {
 }
 
 impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter().fmt(f)
+    }
+}
+
+impl fmt::Debug for Iter<'_> {
     /// Shows texts; of other values, and of those whose key speaks of a secret, the length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SECRETS: [&str; 5] = ["authorization", "cookie", "password", "secret", "token"];
         let mut map = f.debug_map();
-        for (key, value) in self {
+        for (key, value) in self.clone() {
             let lower = key.to_ascii_lowercase();
             let is_secret = SECRETS.iter().any(|secret| lower.contains(secret));
             match std::str::from_utf8(value) {

@@ -6,12 +6,14 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use rpc_core::context::CallControl;
+use rpc_core::connection::{ChannelEvent, ChannelSignal};
+use rpc_core::context::{CallControl, run_within};
 use rpc_core::incoming::{Completed, IncomingCall, Outcome, Workers};
-use rpc_core::{CallId, Code, Context, FrameBuf, Peer};
+use rpc_core::stream::{CallChannels, ChannelSink, Hook};
+use rpc_core::{CallFailure, CallId, Code, Context, FrameBuf, Metadata, Peer};
 use tokio::task::coop::has_budget_remaining;
 
-use crate::ready::{CallWaker, ReadyList};
+use crate::ready::{CallWaker, ChannelHook, ReadyList};
 use crate::router::{Route, Router};
 use crate::shared::Shared;
 use crate::slot::HandlerSlot;
@@ -22,8 +24,11 @@ pub(crate) struct Arrival {
     pub(crate) call: CallId,
     pub(crate) route: Route,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) metadata: Metadata,
     pub(crate) arguments: Bytes,
     pub(crate) max_reply: usize,
+    /// What the client lets the handler send on each channel.
+    pub(crate) credit: u32,
 }
 
 /// The handlers of one connection.
@@ -42,6 +47,8 @@ pub(crate) struct Calls {
     kept: usize,
     /// Calls taken from the ready list that have not run yet.
     woken: VecDeque<usize>,
+    /// Wakers of channel ends, for the end of a step.
+    ends: Vec<Waker>,
 }
 
 /// What is known of one call id.
@@ -50,12 +57,17 @@ struct CallSlot {
     running: Option<Running>,
     waker: Option<CallWaker>,
     control: Option<Arc<CallControl>>,
+    hook: Option<Arc<dyn Hook>>,
 }
 
 struct Running {
     handler: Box<dyn HandlerSlot>,
     service: usize,
     control: Arc<CallControl>,
+    deadline: Option<Instant>,
+    channels: Option<Arc<CallChannels>>,
+    /// The answer, while items of the handler are still to be sent before it.
+    completed: Option<Completed>,
     /// Set when a job on the worker pool was asked to stop: its answer will be this failure.
     stopped: Option<(Code, &'static str)>,
 }
@@ -81,6 +93,7 @@ impl Calls {
             frames: Vec::new(),
             kept: 0,
             woken: VecDeque::new(),
+            ends: Vec::new(),
         }
     }
 
@@ -103,10 +116,23 @@ impl Calls {
             ));
         };
         let control = self.slots.get_mut(index).map(fresh_control).unwrap_or_default();
+        let channels = self
+            .router()
+            .method(arrival.route)
+            .and_then(CallChannels::for_handler);
+        if let Some(channels) = &channels {
+            self.attach(index, channels, &arrival);
+        }
         handler.start(IncomingCall {
             method: arrival.route.method,
             arguments: arrival.arguments,
-            context: Context::new(Arc::clone(&self.peer), arrival.deadline, Arc::clone(&control)),
+            context: Context::new(
+                Arc::clone(&self.peer),
+                arrival.deadline,
+                arrival.metadata,
+                Arc::clone(&control),
+            ),
+            channels: channels.as_ref().map(CallChannels::for_user).unwrap_or_default(),
             reply: self.take_frame(),
             max_reply: arrival.max_reply,
             workers: Arc::clone(&self.workers),
@@ -115,9 +141,106 @@ impl Calls {
             handler,
             service,
             control,
+            deadline: arrival.deadline,
+            channels,
+            completed: None,
             stopped: None,
         };
         self.run(arrival.call, running)
+    }
+
+    /// Connects the channels of a call with this connection.
+    fn attach(&mut self, index: usize, channels: &CallChannels, arrival: &Arrival) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let list = &self.ready;
+        let hook = slot.hook.get_or_insert_with(|| {
+            Arc::new(ChannelHook {
+                list: Arc::clone(list),
+                call: index,
+            })
+        });
+        let window = self.shared.limits.stream_credit;
+        channels.attach(hook, arrival.credit, arrival.max_reply, window, &mut self.ends);
+    }
+
+    /// What the client did on a channel of a running call.
+    pub(crate) fn on_channel(&mut self, event: ChannelEvent) {
+        let ChannelEvent { call, channel, what } = event;
+        let Some(channels) = self.channels(call) else {
+            return;
+        };
+        let woken = match what {
+            ChannelSignal::Item { body, packed } => channels.item(channel, body, packed),
+            ChannelSignal::End { code, metadata } => channels.ended(channel, code, metadata),
+            ChannelSignal::Stop => channels.stopped(channel),
+            ChannelSignal::Credit(bytes) => {
+                let woken = channels.granted(channel, bytes);
+                // What waits for it is to be fetched.
+                if let Some(hook) = self.slots.get(call.index()).and_then(|slot| slot.hook.as_ref()) {
+                    hook.notify();
+                }
+                woken
+            }
+        };
+        if let Some(woken) = woken {
+            woken.wake();
+        }
+    }
+
+    fn channels(&self, call: CallId) -> Option<Arc<CallChannels>> {
+        let running = self.slots.get(call.index())?.running.as_ref()?;
+        running.channels.clone()
+    }
+
+    /// Hands what the channels of a call have for the client to `sink`. Whether something is left that waits for room; and the answer, if it has waited for
+    /// items that have left now.
+    pub(crate) fn flush(&mut self, call: CallId, sink: &mut dyn ChannelSink) -> (bool, Option<Completed>) {
+        let Some(channels) = self.channels(call) else {
+            return (false, None);
+        };
+        let is_left = channels.flush(sink, &mut self.ends);
+        self.wake_ends();
+        let Some(slot) = self.slots.get_mut(call.index()) else {
+            return (is_left, None);
+        };
+        let is_done = slot
+            .running
+            .as_ref()
+            .is_some_and(|running| running.completed.is_some() && !channels.has_unsent());
+        if !is_done {
+            return (is_left, None);
+        }
+        let Some(mut running) = slot.running.take() else {
+            return (is_left, None);
+        };
+        let completed = running.completed.take();
+        self.close_channels(&running, completed.as_ref());
+        self.keep_handler(running);
+        (false, completed)
+    }
+
+    /// A call is over: ends of its channels that somebody still holds are told.
+    fn close_channels(&mut self, running: &Running, completed: Option<&Completed>) {
+        let Some(channels) = &running.channels else { return };
+        match completed.map(|completed| &completed.outcome) {
+            Some(Outcome::Reply { error, .. }) => channels.returned(*error, &mut self.ends),
+            Some(Outcome::Failure(code, text)) => {
+                channels.failed(&CallFailure::from_peer(*code, text.as_str()), &mut self.ends);
+            }
+            None => {
+                let text = "connection of the call has ended";
+                channels.failed(&CallFailure::from_peer(Code::CANCELLED, text), &mut self.ends);
+            }
+        }
+        self.wake_ends();
+    }
+
+    fn wake_ends(&mut self) {
+        for waker in self.ends.drain(..) {
+            waker.wake();
+        }
     }
 
     /// Runs on every handler that was woken since the last time. `answer` gets what ended. Whether some handlers have to wait for the next turn.
@@ -159,7 +282,13 @@ impl Calls {
         let waker = slot
             .waker
             .get_or_insert_with(|| CallWaker::new(&self.ready, index));
-        match running.handler.poll(&mut TaskContext::from_waker(waker.waker())) {
+        if running.completed.is_some() {
+            // Woken by an end that it has left somewhere: what it waits for are its items.
+            slot.running = Some(running);
+            return None;
+        }
+        let mut cx = TaskContext::from_waker(waker.waker());
+        match run_within(running.deadline, || running.handler.poll(&mut cx)) {
             Ok(Poll::Pending) => {
                 slot.running = Some(running);
                 None
@@ -168,15 +297,32 @@ impl Calls {
                 if let Some(stopped) = running.stopped {
                     completed.outcome = outcome_of_stopped(stopped, &completed.outcome);
                 }
-                self.keep_handler(running);
-                Some(completed)
+                self.complete(call, running, completed)
             }
             Err(_) => {
                 self.shared.counters.handler_panics.add(1);
-                self.keep_handler(running);
-                Some(Completed::failure(Code::INTERNAL, "handler panicked"))
+                let completed = Completed::failure(Code::INTERNAL, "handler panicked");
+                self.complete(call, running, completed)
             }
         }
+    }
+
+    /// A handler has ended. Its answer, unless items have to leave before it: those that it sent before it panicked, too.
+    fn complete(&mut self, call: CallId, mut running: Running, completed: Completed) -> Option<Completed> {
+        let is_stopped = running.stopped.is_some();
+        let waits = running
+            .channels
+            .as_ref()
+            .is_some_and(|channels| channels.has_unsent() && !is_stopped);
+        if waits {
+            running.completed = Some(completed);
+            let slot = self.slots.get_mut(call.index())?;
+            slot.running = Some(running);
+            return None;
+        }
+        self.close_channels(&running, Some(&completed));
+        self.keep_handler(running);
+        Some(completed)
     }
 
     /// Stops a call: drops the future of an `async` handler, tells a job on the worker pool. The failure to answer with, unless a job still runs: then its end
@@ -185,22 +331,33 @@ impl Calls {
         let slot = self.slots.get_mut(call.index())?;
         let mut running = slot.running.take()?;
         running.control.cancel();
-        if running.control.is_on_worker() {
+        let failure = Completed::failure(code, text);
+        if running.control.is_on_worker() && running.completed.is_none() {
+            // A thread that waits for a channel is woken by its end.
+            let channels = running.channels.clone();
             running.stopped = Some((code, text));
             slot.running = Some(running);
+            if let Some(channels) = channels {
+                channels.failed(&CallFailure::from_peer(code, text), &mut self.ends);
+                self.wake_ends();
+            }
             return None;
         }
         running.handler.clear();
+        self.close_channels(&running, Some(&failure));
         self.keep_handler(running);
-        Some(Completed::failure(code, text))
+        Some(failure)
     }
 
     /// Stops every call, answering none: the connection is beyond answers.
     pub(crate) fn stop_all(&mut self) {
-        for running in self.slots.iter_mut().filter_map(|slot| slot.running.take()) {
-            let mut running = running;
+        for index in 0..self.slots.len() {
+            let Some(mut running) = self.slots.get_mut(index).and_then(|slot| slot.running.take()) else {
+                continue;
+            };
             running.control.cancel();
             running.handler.clear();
+            self.close_channels(&running, None);
         }
     }
 

@@ -9,6 +9,7 @@ use rpc_core::{Dispatch, Limits};
 use rpc_net::{Address, AddressError};
 
 use crate::error::StartError;
+use crate::lifecycle::Times;
 use crate::router::Router;
 use crate::server::{self, Server};
 
@@ -30,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) max_handshakes: usize,
     pub(crate) grace: Duration,
+    pub(crate) times: Times,
     pub(crate) unix_mode: Option<u32>,
     pub(crate) backlog: u32,
 }
@@ -45,6 +47,14 @@ impl ServerBuilder {
             max_connections: 10_000,
             max_handshakes: 256,
             grace: Duration::from_secs(10),
+            times: Times {
+                keep_alive: Some(Duration::from_secs(60)),
+                keep_alive_timeout: Duration::from_secs(20),
+                write_stall: Duration::from_secs(30),
+                max_idle: None,
+                max_age: None,
+                grace: Duration::from_secs(10),
+            },
             unix_mode: None,
             backlog: 1_024,
         };
@@ -116,6 +126,33 @@ impl ServerBuilder {
     /// Sets how long [`Server::shutdown`] waits for calls that were taken. Default: 10 s.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.config.grace = grace;
+        self
+    }
+
+    /// Sets after how long without a byte from a client it is asked whether it is there, and how long it may take to answer: then its calls are stopped and its
+    /// connection is closed. Default: 60 s and 20 s. `None` never asks.
+    pub fn keep_alive(mut self, interval: Option<Duration>, timeout: Duration) -> Self {
+        self.config.times.keep_alive = interval;
+        self.config.times.keep_alive_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a client may take nothing of what is written to it, before its connection is closed. Default: 30 s.
+    pub fn write_stall(mut self, time: Duration) -> Self {
+        self.config.times.write_stall = time;
+        self
+    }
+
+    /// Sets how long a connection may be without calls, before it is closed in good order. Default: `None`, as long as the client likes.
+    pub fn max_connection_idle(mut self, time: Option<Duration>) -> Self {
+        self.config.times.max_idle = time;
+        self
+    }
+
+    /// Sets how old a connection may get, give or take a tenth by chance: then it takes no further calls, finishes those that it has taken, and is closed, at the
+    /// latest after the [grace period](Self::grace). Clients connect again, which spreads them anew. Default: `None`, as old as the client likes.
+    pub fn max_connection_age(mut self, age: Option<Duration>) -> Self {
+        self.config.times.max_age = age;
         self
     }
 

@@ -6,6 +6,7 @@
 //! socket ─▶ connection ─▶ calls (handlers polled on the spot) ─▶ connection ─▶ socket
 //! ```
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -13,12 +14,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use rpc_core::connection::{ServerConnection, ServerEvent};
+use rpc_core::header::Flags;
 use rpc_core::incoming::{Completed, Outcome};
-use rpc_core::{CallId, Code, Peer};
+use rpc_core::stream::ChannelSink;
+use rpc_core::{CallId, Code, FrameBuf, Metadata, Peer};
 use rpc_net::Socket;
 
 use crate::acceptor::Admission;
 use crate::calls::{Arrival, Calls};
+use crate::lifecycle::{Due, Lifecycle};
 use crate::ready::ReadyList;
 use crate::shared::Shared;
 use crate::shutdown::{Phase, Registration};
@@ -33,6 +37,12 @@ pub(crate) struct Driver {
     timer: Timer,
     admission: Admission,
     stage: Stage,
+    lifecycle: Lifecycle,
+    ready: Arc<ReadyList>,
+    /// Calls whose channels have something for the peer, or had when there was no room for it.
+    flushing: VecDeque<usize>,
+    /// When the peer is told how many of its calls were taken, whether or not it has read that the server drains.
+    drain_until: Option<Instant>,
     /// Whether the peer was told that the server drains.
     said_goodbye: bool,
     /// Whether the peer's fault is counted already.
@@ -82,6 +92,10 @@ const CALLS_PER_TURN: u32 = 512;
 const WRITES_PER_TURN: u32 = 64;
 /// How long the last words to a peer that broke the rules may take, and how long a peer may take to close its side in the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a peer may take to read that the server drains, before calls of it are refused.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes that are queued for a peer before items have to wait in their channels, so that they hold up neither memory nor answers.
+const MAX_QUEUED_ITEMS: usize = 256 << 10;
 /// How soon a peer that has finished sending is probed, and how seldom in the end.
 const FIRST_PROBE: Duration = Duration::from_millis(40);
 const LAST_PROBE: Duration = Duration::from_secs(1);
@@ -91,9 +105,14 @@ impl Driver {
         let ready = Arc::new(ReadyList::default());
         let registration = shared.shutdown.register(&ready);
         let peer: Arc<Peer> = Arc::new(crate::peer::describe(&socket));
+        let now = Instant::now();
         Self {
-            connection: ServerConnection::new(shared.limits, Instant::now()),
+            connection: ServerConnection::new(shared.limits, now),
             calls: Calls::new(shared, peer, &ready),
+            lifecycle: Lifecycle::new(shared.times, now),
+            ready,
+            flushing: VecDeque::new(),
+            drain_until: None,
             socket,
             shared: Arc::clone(shared),
             timer: Timer::default(),
@@ -142,29 +161,60 @@ impl Driver {
             return Err(Ended::Orderly);
         }
         if self.timer.has_fired(cx, now) {
-            self.expire(now);
+            self.expire(now)?;
         }
         if self.stage == Stage::Open {
             again |= self.read(cx, now)?;
         }
         if phase == Phase::Draining {
-            self.drain(now);
+            self.drain(now, "server is shutting down");
         }
+        self.flush_channels();
         self.leave_when_done();
         let was_full = self.is_full();
+        let before = self.connection.send_queue().transmitted();
         again |= self.write(cx, now)?;
+        let queue = self.connection.send_queue();
+        let has_written = queue.transmitted() > before;
+        // Items that waited for room are fetched.
+        again |= has_written && !self.flushing.is_empty() && !is_full_of_items(&self.connection);
+        let is_busy = self.connection.in_flight() > 0;
+        self.lifecycle.note(now, !queue.is_empty(), has_written, is_busy);
         // A connection that was full has not asked for more bytes, and frames that have arrived may wait in its buffer.
         again |= was_full && !self.is_full();
         if let Stage::Lingering { .. } = self.stage {
             self.linger(cx)?;
         }
         self.report_copies();
+        again |= self.ready.leave();
         Ok(self.arm(cx, now)? || again)
     }
 
     /// Whether the connection holds so much for its peer that it takes no further calls until some are done.
     fn is_full(&self) -> bool {
-        self.connection.held() > self.shared.limits.max_held
+        self.connection.is_full()
+    }
+
+    /// Fetches what channels have for the peer, a frame of each in turn, and answers calls whose answers waited for that.
+    fn flush_channels(&mut self) {
+        self.ready.take_channels(&mut self.flushing);
+        for _ in 0..self.flushing.len() {
+            let Some(index) = self.flushing.pop_front() else {
+                return;
+            };
+            let Ok(id) = u32::try_from(index) else { continue };
+            let call = CallId(id);
+            let Self {
+                calls, connection, ..
+            } = self;
+            let (is_left, completed) = calls.flush(call, &mut Sink { connection, call });
+            if is_left {
+                self.flushing.push_back(index);
+            }
+            if let Some(completed) = completed {
+                answer(&mut self.connection, &mut self.calls, call, completed);
+            }
+        }
     }
 
     /// Reads until there is nothing more, or enough for one turn.
@@ -186,7 +236,10 @@ impl Driver {
                     self.events(now, &mut calls_left);
                     self.probe(now, FIRST_PROBE);
                 }
-                Poll::Ready(Ok(_)) => self.events(now, &mut calls_left),
+                Poll::Ready(Ok(_)) => {
+                    self.lifecycle.heard(now);
+                    self.events(now, &mut calls_left);
+                }
                 Poll::Ready(Err(_)) => return Err(Ended::Broken),
             }
         }
@@ -229,36 +282,9 @@ impl Driver {
 
     fn event(&mut self, event: ServerEvent) {
         match event {
-            ServerEvent::Call {
-                call,
-                method,
-                deadline,
-                arguments,
-                ..
-            } => {
-                self.shared.counters.calls.add(1);
-                // The calls before it in this turn may have taken its time (P-35).
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    let text = "time ran out before the method was started";
-                    self.connection.fail(call, Code::EXPIRED, text);
-                    return;
-                }
-                let Some(route) = self.shared.router.find(method) else {
-                    let (code, text) = self.shared.router.unknown(method);
-                    self.connection.fail(call, code, &text);
-                    return;
-                };
-                let max_reply = self.connection.max_reply() as usize;
-                if let Some(completed) = self.calls.start(Arrival {
-                    call,
-                    route,
-                    deadline,
-                    arguments,
-                    max_reply,
-                }) {
-                    answer(&mut self.connection, &mut self.calls, call, completed);
-                }
-            }
+            event @ ServerEvent::Call { .. } => self.start(event),
+            ServerEvent::Channel(event) => self.calls.on_channel(event),
+            ServerEvent::Breach { call, code, text } => self.stop(call, code, text),
             ServerEvent::Cancel(call) => self.stop(call, Code::CANCELLED, "cancelled by the caller"),
             ServerEvent::Expire(call) => self.stop_expired(call),
             // It may still want its answers (P-52).
@@ -266,6 +292,56 @@ impl Driver {
             // Greeting is noticed by its result.
             ServerEvent::Greeted | ServerEvent::Pong(_) | ServerEvent::Goaway { .. } => {}
             _ => {}
+        }
+    }
+
+    fn start(&mut self, event: ServerEvent) {
+        let ServerEvent::Call {
+            call,
+            method,
+            deadline,
+            metadata,
+            channels,
+            arguments,
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.shared.counters.calls.add(1);
+        let none = Metadata::new();
+        // The calls before it in this turn may have taken its time (P-35).
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            let text = "time ran out before the method was started";
+            return self.connection.fail(call, Code::EXPIRED, text, &none);
+        }
+        let router = &self.shared.router;
+        let found = router
+            .find(method)
+            .and_then(|route| Some((route, router.method(route)?)));
+        let Some((route, method)) = found else {
+            let (code, text) = router.unknown(method);
+            return self.connection.fail(call, code, &text, &none);
+        };
+        if channels != method.handler_receives {
+            let expected = method.handler_receives;
+            let text = format!("call sends on {channels} channels, its method has {expected} for that");
+            return self.connection.fail(call, Code::STREAM_STATE, &text, &none);
+        }
+        if method.handler_sends > 0 {
+            self.connection.open(call, method.handler_sends);
+        }
+        let arrival = Arrival {
+            call,
+            route,
+            deadline,
+            metadata,
+            arguments,
+            max_reply: self.connection.max_reply() as usize,
+            credit: self.connection.stream_credit(),
+        };
+        if let Some(completed) = self.calls.start(arrival) {
+            answer(&mut self.connection, &mut self.calls, call, completed);
         }
     }
 
@@ -304,13 +380,15 @@ impl Driver {
         });
     }
 
-    /// The server drains: says so once, and takes no further calls.
-    fn drain(&mut self, now: Instant) {
+    /// The server drains: says so once, takes the calls that are on their way, and no further ones.
+    fn drain(&mut self, now: Instant, text: &str) {
         if self.stage != Stage::Open || self.said_goodbye {
             return;
         }
         self.said_goodbye = true;
-        self.connection.goaway(Code::DRAINING, "server is shutting down");
+        self.lifecycle.retired();
+        self.connection.drain(text);
+        self.drain_until = Some(now + DRAIN_PATIENCE);
         if self.connection.peer_preface().is_none() {
             // Whoever has not greeted is owed nothing.
             self.stage = Stage::Flushing {
@@ -322,7 +400,7 @@ impl Driver {
     /// Moves on once every call that was taken has been answered.
     fn leave_when_done(&mut self) {
         let over = match self.stage {
-            Stage::Open => self.said_goodbye,
+            Stage::Open => self.said_goodbye && self.connection.is_drain_told(),
             Stage::Finishing => true,
             Stage::Flushing { .. } | Stage::Lingering { .. } => false,
         };
@@ -400,14 +478,26 @@ impl Driver {
     }
 
     /// Does what is due by now.
-    fn expire(&mut self, now: Instant) {
+    fn expire(&mut self, now: Instant) -> Result<(), Ended> {
         self.connection.handle_timeout(now);
+        if self.drain_until.take_if(|until| *until <= now).is_some() {
+            self.connection.finish_drain();
+        }
         while let Some(call) = self.connection.poll_expired() {
             self.stop_expired(call);
         }
         if let Some(Probe { pause, .. }) = self.probe.filter(|probe| probe.at <= now) {
             self.probe(now, (pause * 2).min(LAST_PROBE));
         }
+        while let Some(due) = self.lifecycle.take_due(now) {
+            match due {
+                Due::Ping => self.connection.ping(KEEP_ALIVE),
+                Due::Dead => return Err(Ended::Broken),
+                Due::Retire(text) => self.drain(now, text),
+                Due::CutOff => return Err(Ended::Orderly),
+            }
+        }
+        Ok(())
     }
 
     /// Arms the timer for the next thing that is due, or ends a connection whose patience is over.
@@ -422,6 +512,8 @@ impl Driver {
         }
         let due = [
             self.connection.deadline(),
+            self.lifecycle.deadline(),
+            self.drain_until,
             patience,
             self.probe.map(|probe| probe.at),
         ];
@@ -437,14 +529,65 @@ impl Driver {
     }
 }
 
+/// The number of keep-alive pings; the others have 0.
+const KEEP_ALIVE: u32 = 1;
+
 /// Sends the answer to a call.
 fn answer(connection: &mut ServerConnection, calls: &mut Calls, call: CallId, completed: Completed) {
-    let Completed { mut frame, outcome } = completed;
+    let Completed {
+        mut frame,
+        outcome,
+        metadata,
+    } = completed;
     match outcome {
-        Outcome::Reply { error } => connection.reply(call, &mut frame, error),
-        Outcome::Failure(code, text) => connection.fail(call, code, &text),
+        Outcome::Reply {
+            error,
+            metadata: has_metadata,
+        } => {
+            let error = if error { Flags::ERROR } else { Flags::NONE };
+            let metadata = if has_metadata {
+                Flags::METADATA
+            } else {
+                Flags::NONE
+            };
+            connection.reply(call, &mut frame, Flags(error.0 | metadata.0));
+        }
+        Outcome::Failure(code, text) => connection.fail(call, code, &text, &metadata),
     }
     calls.keep_frame(frame);
+}
+
+/// Whether items have to wait in their channels.
+fn is_full_of_items(connection: &ServerConnection) -> bool {
+    connection.send_queue().len() >= MAX_QUEUED_ITEMS
+}
+
+/// Where the channels of one call hand over what is for the peer.
+struct Sink<'a> {
+    connection: &'a mut ServerConnection,
+    call: CallId,
+}
+
+impl ChannelSink for Sink<'_> {
+    fn is_full(&self) -> bool {
+        is_full_of_items(self.connection)
+    }
+
+    fn item(&mut self, channel: u16, frame: &mut FrameBuf, packed: bool) {
+        self.connection.send_item(self.call, channel, frame, packed);
+    }
+
+    fn end(&mut self, channel: u16, code: Code, metadata: &Metadata) {
+        self.connection.end_channel(self.call, channel, code, metadata);
+    }
+
+    fn stop(&mut self, channel: u16) {
+        self.connection.stop_channel(self.call, channel);
+    }
+
+    fn grant(&mut self, channel: u16, bytes: u32) {
+        self.connection.grant(self.call, channel, bytes);
+    }
 }
 
 /// Whether an I/O error only means: try again.

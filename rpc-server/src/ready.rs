@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
+use rpc_core::stream::Hook;
+
 /// The handlers of a connection that were woken, and the connection's own waker.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyList(Mutex<Ready>);
@@ -12,21 +14,52 @@ pub(crate) struct ReadyList(Mutex<Ready>);
 #[derive(Debug, Default)]
 struct Ready {
     calls: VecDeque<usize>,
+    /// Calls whose channels have something for the peer.
+    channels: VecDeque<usize>,
     task: Option<Waker>,
+    /// Whether the task is in its turn, and will look once more before it waits.
+    in_turn: bool,
+}
+
+impl Ready {
+    /// The task, if it has to be woken for what was just noted: it takes everything at once, so only the first thing needs to.
+    fn to_wake(&self) -> Option<Waker> {
+        let noted = self.calls.len() + self.channels.len();
+        if noted == 1 && !self.in_turn {
+            self.task.clone()
+        } else {
+            None
+        }
+    }
 }
 
 impl ReadyList {
-    /// Notes which task runs the connection, and appends the woken calls to `calls` (whose memory is used for the next ones).
+    /// Notes which task runs the connection, and appends the woken calls to `calls` (whose memory is used for the next ones). The task's turn begins: until
+    /// [`leave`](Self::leave), nothing wakes it.
     pub(crate) fn take(&self, task: &Waker, calls: &mut VecDeque<usize>) {
         let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !ready.task.as_ref().is_some_and(|known| known.will_wake(task)) {
             ready.task = Some(task.clone());
         }
+        ready.in_turn = true;
         if calls.is_empty() {
             std::mem::swap(&mut ready.calls, calls);
         } else {
             calls.append(&mut ready.calls);
         }
+    }
+
+    /// Appends the calls whose channels have something for the peer.
+    pub(crate) fn take_channels(&self, calls: &mut VecDeque<usize>) {
+        let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.append(&mut ready.channels);
+    }
+
+    /// The task's turn is over. Whether something was noted meanwhile.
+    pub(crate) fn leave(&self) -> bool {
+        let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.in_turn = false;
+        !ready.calls.is_empty() || !ready.channels.is_empty()
     }
 
     /// Wakes the connection without a handler: its surroundings have changed.
@@ -41,12 +74,27 @@ impl ReadyList {
         let task = {
             let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             ready.calls.push_back(call);
-            // The task takes all calls at once, so only the first needs to wake it.
-            if ready.calls.len() == 1 {
-                ready.task.clone()
-            } else {
-                None
-            }
+            ready.to_wake()
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+/// The hook of the channels of one call.
+#[derive(Debug)]
+pub(crate) struct ChannelHook {
+    pub(crate) list: Arc<ReadyList>,
+    pub(crate) call: usize,
+}
+
+impl Hook for ChannelHook {
+    fn notify(&self) {
+        let task = {
+            let mut ready = self.list.0.lock().unwrap_or_else(PoisonError::into_inner);
+            ready.channels.push_back(self.call);
+            ready.to_wake()
         };
         if let Some(task) = task {
             task.wake();
@@ -125,6 +173,7 @@ mod tests {
     fn taken(list: &ReadyList, task: &Waker) -> Vec<usize> {
         let mut calls = VecDeque::new();
         list.take(task, &mut calls);
+        assert!(!list.leave());
         calls.into()
     }
 
@@ -147,6 +196,27 @@ mod tests {
         one.waker().wake_by_ref();
         assert_eq!(taken(&list, &task), [1]);
         assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn in_its_turn_the_task_is_not_woken_and_looks_again_at_the_end() {
+        let list = Arc::new(ReadyList::default());
+        let count = Arc::new(Count::default());
+        let task = Waker::from(Arc::clone(&count));
+        let hook = ChannelHook {
+            list: Arc::clone(&list),
+            call: 4,
+        };
+        list.take(&task, &mut VecDeque::new());
+        hook.notify();
+        assert!(list.leave());
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        let mut channels = VecDeque::new();
+        list.take_channels(&mut channels);
+        assert_eq!(channels, [4]);
+        hook.notify();
+        CallWaker::new(&list, 1).waker().wake_by_ref();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1, "once for both");
     }
 
     #[test]

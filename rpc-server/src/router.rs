@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rpc_core::{Code, Dispatch, MethodId};
+use rpc_core::{Code, Dispatch, MethodDescriptor, MethodId};
 
 use crate::error::StartError;
 use crate::slot::{HandlerSlot, Service, erase};
@@ -97,12 +97,14 @@ impl Router {
         (Code::SCHEMA_MISMATCH, signatures.join("\n\n"))
     }
 
-    fn signature(&self, route: Route) -> Option<&'static str> {
+    /// What a method is.
+    pub(crate) fn method(&self, route: Route) -> Option<&'static MethodDescriptor> {
         let descriptor = self.services.get(route.service)?.descriptor();
-        descriptor
-            .methods
-            .get(route.method)
-            .map(|method| method.signature.as_str())
+        descriptor.methods.get(route.method)
+    }
+
+    fn signature(&self, route: Route) -> Option<&'static str> {
+        self.method(route).map(|method| method.signature.as_str())
     }
 }
 

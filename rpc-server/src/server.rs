@@ -11,6 +11,7 @@ use crate::acceptor::{Admission, accept};
 use crate::config::{Checked, Config, ServerBuilder};
 use crate::driver::Driver;
 use crate::error::StartError;
+use crate::lifecycle::Times;
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::shutdown::{Phase, Shutdown};
@@ -212,6 +213,10 @@ pub(crate) fn start_on(reactors: &[Handle], parts: Checked) -> Result<Server, St
     let shared = Arc::new(Shared {
         router,
         limits: config.limits,
+        times: Times {
+            grace: config.grace,
+            ..config.times
+        },
         pool: Pool::start(workers, config.worker_queue, &counters).map_err(StartError::Threads)?,
         counters,
         shutdown: Arc::new(Shutdown::default()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rpc_core::Limits;
 use tokio::sync::Semaphore;
 
+use crate::lifecycle::Times;
 use crate::pool::Pool;
 use crate::router::Router;
 use crate::shutdown::Shutdown;
@@ -14,6 +15,7 @@ use crate::stats::Counters;
 pub(crate) struct Shared {
     pub(crate) router: Arc<Router>,
     pub(crate) limits: Limits,
+    pub(crate) times: Times,
     pub(crate) pool: Pool,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shutdown: Arc<Shutdown>,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::budget::Cost;
 use crate::buffer::Frame;
-use crate::code::Code;
+use crate::code::{Code, Fault as Blame};
 use crate::connection::body::{
     MetadataError, Prelude, cut_text, split_answer, take_metadata, write_metadata,
 };
@@ -41,6 +41,8 @@ pub struct ServerConnection {
     earliest: Earliest,
     /// Slots in state `ExpiryDue`, and such that were when they were put here.
     due: VecDeque<CallId>,
+    /// Calls that failed by the client's fault and were not charged yet: that needs the time.
+    bad_calls: u32,
     draining: Draining,
 }
 
@@ -119,6 +121,7 @@ impl ServerConnection {
             held: 0,
             earliest: Earliest::default(),
             due: VecDeque::new(),
+            bad_calls: 0,
             draining: Draining::No,
         }
     }
@@ -139,6 +142,10 @@ impl ServerConnection {
     pub fn poll_event(&mut self, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
         if let Some(call) = self.poll_expired() {
             return Ok(Some(ServerEvent::Expire(call)));
+        }
+        for _ in 0..std::mem::take(&mut self.bad_calls) {
+            let charged = self.link.charge(now, Cost::BadCall);
+            charged.map_err(|error| self.link.fail(error))?;
         }
         while let Some(incoming) = self.link.next(now)? {
             let event = match incoming {
@@ -259,6 +266,7 @@ impl ServerConnection {
     pub fn grant(&mut self, call: CallId, channel: u16, bytes: u32) {
         if let Some(channels) = self.running_channels(call) {
             let bytes = channels.send_credit(channel, bytes);
+            self.link.patience.earn();
             self.link.push_credit(call, channel, bytes);
         }
     }
@@ -271,6 +279,7 @@ impl ServerConnection {
         let len = frame.body_len();
         if u32::try_from(len).is_ok_and(|len| len <= limit) {
             if self.end(call) {
+                self.link.patience.earn();
                 let header = FrameHeader {
                     flags,
                     ..FrameHeader::new(Kind::Reply, call)
@@ -291,6 +300,7 @@ impl ServerConnection {
     /// The code `ok` is none for a failure (section 4) and is sent as `internal`.
     pub fn fail(&mut self, call: CallId, code: Code, text: &str, metadata: &Metadata) {
         if self.end(call) {
+            self.bad_calls += u32::from(code.fault() == Blame::Client);
             self.send_failure(call, code, text, metadata);
         }
     }
@@ -489,6 +499,7 @@ impl ServerConnection {
         let metadata = match take_metadata(&mut body, metadata_len.into()) {
             Ok(metadata) => metadata,
             Err(MetadataError::BeyondBody) => {
+                self.bad_calls += 1;
                 let text = format!("metadata of {metadata_len} bytes exceeds its frame");
                 self.refuse(taken, false, Code::METADATA_TOO_LARGE, &text);
                 return Ok(None);
@@ -828,7 +839,6 @@ impl ServerConnection {
         self.streaming -= usize::from(slot.channels.is_some());
         slot.state = State::Answered;
         self.link.recv.discard(call);
-        self.link.patience.earn();
         self.release(call);
         !self.link.is_closed()
     }

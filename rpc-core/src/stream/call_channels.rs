@@ -112,6 +112,11 @@ impl CallChannels {
         is_left
     }
 
+    /// Whether items that were sent wait here: for credit, or for the next flush.
+    pub fn has_unsent(&self) -> bool {
+        self.outbound.iter().any(|channel| channel.has_unsent())
+    }
+
     /// The body of an item frame, 16-aligned.
     pub fn item(&self, channel: u16, body: Bytes, packed: bool) -> Option<Waker> {
         self.inbound.get(usize::from(channel))?.item(body, packed)

@@ -180,6 +180,11 @@ impl Outbound {
         self.close(&SendError::Stopped)
     }
 
+    /// Whether items wait here.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     /// Hands over what there is, as far as credit and the sink's room go. Whether something is left that only waits for the sink.
     pub(crate) fn flush(&self, channel: u16, sink: &mut dyn ChannelSink, woken: &mut Vec<Waker>) -> bool {
         let mut state = self.lock();
