@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rpc_core::{CallOptions, Caller, FrameBuf, MethodDescriptor};
+use rpc_core::{Caller, FrameBuf, OutgoingCall};
 use rpc_net::{Address, AddressError};
 use tokio::runtime::Handle;
 
@@ -12,6 +12,7 @@ use crate::config::{ChannelBuilder, Settings};
 use crate::dial::dial;
 use crate::error::ConnectError;
 use crate::frame_pool;
+use crate::keep_alive::KeepAlive;
 use crate::pending::PendingCall;
 use crate::reconnect::Link;
 
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     /// Where drivers live. A call may be polled elsewhere.
     pub(crate) runtime: Handle,
     pub(crate) link: Link,
+    pub(crate) keep_alive: Option<Arc<KeepAlive>>,
     /// The longest call that the server accepts, as it said when it last greeted.
     max_body: AtomicU32,
 }
@@ -81,13 +83,17 @@ impl Channel {
     }
 
     pub(crate) async fn open(address: Address, settings: Settings) -> Result<Self, ConnectError> {
-        let shared = dial(&address, &settings).await?;
+        let keep_alive = settings
+            .keep_alive
+            .map(|interval| Arc::new(KeepAlive::new(interval, settings.keep_alive_timeout)));
+        let shared = dial(&address, &settings, keep_alive.clone()).await?;
         let max_body = AtomicU32::new(shared.max_body());
         let inner = Inner {
             address,
             settings,
             runtime: Handle::current(),
             link: Link::new(shared),
+            keep_alive,
             max_body,
         };
         Ok(Self(Arc::new(inner)))
@@ -117,8 +123,8 @@ impl Caller for Channel {
         usize::try_from(self.0.max_body.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
 
-    fn start(&self, method: &'static MethodDescriptor, frame: FrameBuf, options: CallOptions) -> PendingCall {
-        PendingCall::new(self.clone(), method, frame, options)
+    fn start(&self, call: OutgoingCall) -> PendingCall {
+        PendingCall::new(self.clone(), call)
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) connect_timeout: Duration,
     pub(crate) call_timeout: Option<Duration>,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) keep_alive_timeout: Duration,
 }
 
 impl ChannelBuilder {
@@ -45,6 +47,14 @@ impl ChannelBuilder {
     /// the server likes.
     pub fn call_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.settings.call_timeout = timeout;
+        self
+    }
+
+    /// Sets after how long without a byte from the server it is asked whether it is there, while calls wait for it, and how long it may take to answer: then the
+    /// connection is given up, and its calls fail as *may have run*. Default: 30 s and 20 s. `None` never asks.
+    pub fn keep_alive(mut self, interval: Option<Duration>, timeout: Duration) -> Self {
+        self.settings.keep_alive = interval;
+        self.settings.keep_alive_timeout = timeout;
         self
     }
 
@@ -80,6 +90,8 @@ impl Default for Settings {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(5),
             call_timeout: None,
+            keep_alive: Some(Duration::from_secs(30)),
+            keep_alive_timeout: Duration::from_secs(20),
         }
     }
 }

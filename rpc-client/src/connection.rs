@@ -6,13 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use rpc_core::connection::{ClientConnection, ClientEvent, Sent};
+use bytes::Bytes;
+use rpc_core::connection::{ClientConnection, ClientEvent, NewCall, Sent};
 use rpc_core::error::{ConnectionError, StartError};
-use rpc_core::{Answer, CallFailure, CallId, Code, FailureKind, FrameBuf, Limits, MethodId};
+use rpc_core::stream::CallChannels;
+use rpc_core::{
+    Answer, CallFailure, CallId, Code, FailureKind, FrameBuf, Limits, Metadata, MethodDescriptor,
+};
 use rpc_net::{Address, Socket};
 
+use crate::channels::ChannelTable;
 use crate::clock;
 use crate::error::Lost;
+use crate::keep_alive::{KeepAlive, Silence};
 use crate::waiters::{Key, Outcome, Removed, Waiters};
 use crate::waiting::{Ticket, Turn, WaitQueue, earlier};
 
@@ -31,7 +37,9 @@ pub(crate) struct State {
     socket: Option<Socket>,
     pub(crate) connection: ClientConnection,
     waiters: Waiters,
+    channels: ChannelTable,
     queue: WaitQueue,
+    silence: Silence,
     /// The driver's waker, once it has been polled.
     driver: Option<Waker>,
     /// Whether the driver was woken and has not looked yet: callers wake it once, however many they are.
@@ -50,9 +58,11 @@ pub(crate) struct State {
 /// A call that is not sent yet.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) method: MethodId,
+    pub(crate) method: &'static MethodDescriptor,
     pub(crate) frame: FrameBuf,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) metadata: Metadata,
+    pub(crate) channels: Option<Arc<CallChannels>>,
 }
 
 /// What became of the attempt to start a call.
@@ -60,6 +70,8 @@ pub(crate) struct Outgoing {
 pub(crate) enum Start {
     Failed(CallFailure),
     Started(Key),
+    /// The call is one-way and has ended for its caller.
+    Sent,
     /// The connection takes no calls any more. The call was not sent.
     Unusable,
     /// The call waits for a slot.
@@ -67,11 +79,19 @@ pub(crate) enum Start {
 }
 
 impl Shared {
-    pub(crate) fn new(socket: Socket, address: Address, limits: Limits) -> Self {
+    pub(crate) fn new(
+        socket: Socket,
+        address: Address,
+        limits: Limits,
+        keep_alive: Option<Arc<KeepAlive>>,
+    ) -> Self {
+        let now = clock::now();
         let state = State {
             socket: Some(socket),
-            connection: ClientConnection::new(limits, clock::now()),
+            connection: ClientConnection::new(limits, now),
             waiters: Waiters::default(),
+            channels: ChannelTable::new(limits.stream_credit),
+            silence: Silence::new(keep_alive, now),
             queue: WaitQueue::default(),
             driver: None,
             notified: false,
@@ -96,16 +116,21 @@ impl Shared {
     ///
     /// A call that is alone is written to the socket on the spot; else the driver is woken, and its next write carries all that have
     /// gathered until then.
-    pub(crate) fn start(&self, call: &mut Outgoing, ticket: Option<Ticket>, waker: &Waker) -> Start {
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        call: &mut Outgoing,
+        ticket: Option<Ticket>,
+        waker: &Waker,
+    ) -> Start {
         let mut woken = None;
         let mut granted = Vec::new();
         let mut state = self.lock();
         let alone = state.connection.waiting() == 0 && state.connection.send_queue().is_empty();
-        let start = state.start(call, ticket, waker);
+        let start = state.start(self, call, ticket, waker, &mut granted);
         match start {
             // What the socket does not take, and its errors, are the driver's.
-            Start::Started(_) if alone && matches!(state.write(), Ok(Written::All)) => {}
-            Start::Started(_) => woken = state.notify_driver(),
+            Start::Started(_) | Start::Sent if alone && matches!(state.write(), Ok(Written::All)) => {}
+            Start::Started(_) | Start::Sent => woken = state.notify_driver(),
             // A grant that was not used goes to the next.
             Start::Failed(_) => state.grant_slots(&mut granted),
             Start::Unusable | Start::Waiting(_) => {}
@@ -134,13 +159,19 @@ impl Shared {
         let mut state = self.lock();
         let removed = state.waiters.remove(key);
         let mut woken = None;
+        let mut ends = Vec::new();
         if let Removed::Waiting(call) = removed {
             state.connection.cancel(call);
+            let failure = CallFailure::local(FailureKind::Cancelled, true, "call was dropped");
+            state.channels.failed(call, &failure, &mut ends);
+            // A call of which nothing was sent leaves its slot at once.
+            state.grant_slots(&mut ends);
             // Besides writing the cancel, the driver may find that this was the last call of a connection that is closing.
             woken = state.notify_driver();
         }
         drop(state);
         drop(removed);
+        wake_all(&mut ends);
         if let Some(driver) = woken {
             driver.wake();
         }
@@ -160,6 +191,17 @@ impl Shared {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
+        let woken = state.notify_driver();
+        drop(state);
+        if let Some(driver) = woken {
+            driver.wake();
+        }
+    }
+
+    /// Takes note that the channels of a call have something for the server.
+    pub(crate) fn notify_channels(&self, call: CallId) {
+        let mut state = self.lock();
+        state.channels.note(call);
         let woken = state.notify_driver();
         drop(state);
         if let Some(driver) = woken {
@@ -226,14 +268,27 @@ impl State {
         }
     }
 
-    /// Writes all that is queued.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes all that is queued, and what channels have as there is room for it.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        woken: &mut Vec<Waker>,
+    ) -> Poll<io::Result<()>> {
+        let Self {
+            channels, connection, ..
+        } = self;
+        channels.flush(connection, woken);
         while self.write()? == Written::Part {
             if let Some(socket) = &self.socket {
                 ready!(socket.poll_write_ready(cx))?;
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether channels wait for a turn to hand over more.
+    pub(crate) fn has_more_to_flush(&self) -> bool {
+        self.channels.is_flush_due(&self.connection)
     }
 
     /// Writes what is queued, as far as the socket takes it.
@@ -264,20 +319,39 @@ impl State {
 
     /// When something is due next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        earlier(self.connection.deadline(), self.queue.deadline())
+        let silence = self.silence.deadline(self.connection.waiting() > 0);
+        earlier(
+            earlier(self.connection.deadline(), self.queue.deadline()),
+            silence,
+        )
     }
 
     /// Ends what is due.
-    pub(crate) fn handle_timeout(&mut self, woken: &mut Vec<Waker>) {
+    pub(crate) fn handle_timeout(&mut self, woken: &mut Vec<Waker>) -> Result<(), Lost> {
         let now = clock::now();
         self.queue.expire(now, woken);
         self.connection.handle_timeout(now);
+        if self.silence.is_due(now, self.connection.waiting() > 0) {
+            if self.silence.is_asked() {
+                return Err(Lost::Silent);
+            }
+            self.silence.ask();
+            self.connection.ping(KEEP_ALIVE);
+        }
+        Ok(())
     }
 
-    /// Hands out everything that has arrived.
+    /// Hands out everything that has just arrived.
     pub(crate) fn handle_events(&mut self, woken: &mut Vec<Waker>) -> Result<(), Lost> {
+        self.silence.heard(clock::now());
+        self.handle_due(woken)
+    }
+
+    /// Hands out everything that is due or has arrived.
+    pub(crate) fn handle_due(&mut self, woken: &mut Vec<Waker>) -> Result<(), Lost> {
+        let now = clock::now();
         let result = loop {
-            match self.connection.poll_event() {
+            match self.connection.poll_event(now) {
                 Ok(Some(event)) => {
                     if let Err(lost) = self.handle_event(event, woken) {
                         break Err(lost);
@@ -293,7 +367,7 @@ impl State {
 
     /// Whether nothing is left to do.
     pub(crate) fn is_finished(&self) -> bool {
-        let idle = self.connection.waiting() == 0 && self.connection.send_queue().is_empty();
+        let idle = self.connection.is_idle() && self.connection.send_queue().is_empty();
         self.closing && idle || self.connection.is_finished()
     }
 
@@ -305,7 +379,14 @@ impl State {
         }
     }
 
-    fn start(&mut self, call: &mut Outgoing, ticket: Option<Ticket>, waker: &Waker) -> Start {
+    fn start(
+        &mut self,
+        shared: &Arc<Shared>,
+        call: &mut Outgoing,
+        ticket: Option<Ticket>,
+        waker: &Waker,
+        woken: &mut Vec<Waker>,
+    ) -> Start {
         if self.ended || self.connection.is_draining() {
             // The queue is dissolved, or about to be: the ticket need not be given back.
             return Start::Unusable;
@@ -323,11 +404,29 @@ impl State {
             }
             return Start::Waiting(self.queue.join(waker, call.deadline));
         }
-        match self
-            .connection
-            .start_call(call.method, &mut call.frame, call.deadline, false, now)
-        {
-            Ok(id) => Start::Started(self.waiters.insert(id, waker)),
+        if self.connection.waiting() == 0 {
+            // A connection that was idle has not been silent.
+            self.silence.heard(now);
+        }
+        let count = |count: Option<usize>| count.and_then(|count| u16::try_from(count).ok());
+        let channels = call.channels.as_ref();
+        let new = NewCall {
+            deadline: call.deadline,
+            oneway: call.method.oneway,
+            metadata: &call.metadata,
+            sends: count(channels.map(|channels| channels.outbound_count())).unwrap_or(0),
+            receives: count(channels.map(|channels| channels.inbound_count())).unwrap_or(0),
+            ..NewCall::of(call.method.id)
+        };
+        match self.connection.start_call(&new, &mut call.frame, now) {
+            Ok(_) if call.method.oneway => Start::Sent,
+            Ok(id) => {
+                if let Some(channels) = &call.channels {
+                    self.channels
+                        .attach(id, channels, shared, &self.connection, woken);
+                }
+                Start::Started(self.waiters.insert(id, waker))
+            }
             Err(StartError::Closed | StartError::Draining) => Start::Unusable,
             Err(StartError::Saturated { .. }) => Start::Waiting(self.queue.join(waker, call.deadline)),
             Err(StartError::Expired) => Start::Failed(expired_unsent()),
@@ -346,11 +445,12 @@ impl State {
 
     fn has_slot_to_give(&self) -> bool {
         let taken = self.connection.busy() + self.queue.granted();
-        u32::try_from(taken).is_ok_and(|taken| taken < self.connection.capacity())
+        self.connection.has_room()
+            && u32::try_from(taken).is_ok_and(|taken| taken < self.connection.capacity())
     }
 
     /// Grants free slots to those who wait.
-    fn grant_slots(&mut self, woken: &mut Vec<Waker>) {
+    pub(crate) fn grant_slots(&mut self, woken: &mut Vec<Waker>) {
         while self.queue.waiting() > 0 && self.has_slot_to_give() {
             woken.extend(self.queue.grant());
         }
@@ -359,17 +459,39 @@ impl State {
     fn handle_event(&mut self, event: ClientEvent, woken: &mut Vec<Waker>) -> Result<(), Lost> {
         let (call, outcome) = match event {
             ClientEvent::Reply {
-                call, error, body, ..
-            } => (call, Ok(Answer { error, body })),
-            ClientEvent::Failure { call, code, text } => (call, Err(CallFailure::from_peer(code, text))),
-            ClientEvent::Expired(call) => (
                 call,
-                Err(CallFailure::local(
-                    FailureKind::DeadlineExceeded,
-                    true,
-                    "no answer in time",
-                )),
+                error,
+                metadata,
+                body,
+            } => {
+                let answer = Answer {
+                    error,
+                    body,
+                    metadata,
+                };
+                (call, Ok(answer))
+            }
+            ClientEvent::Failure {
+                call,
+                code,
+                text,
+                metadata,
+            } => (
+                call,
+                Err(CallFailure::from_peer(code, text).with_metadata(metadata)),
             ),
+            ClientEvent::Channel(event) => {
+                self.channels.on_event(event, woken);
+                return Ok(());
+            }
+            ClientEvent::Expired(call, sent) => {
+                let (may_have_run, text) = match sent {
+                    Sent::NotSent => (false, "time ran out before the call had left"),
+                    Sent::MaybeSent => (true, "no answer in time"),
+                };
+                let kind = FailureKind::DeadlineExceeded;
+                (call, Err(CallFailure::local(kind, may_have_run, text)))
+            }
             ClientEvent::Refused(call) => {
                 let text = "server was closing the connection and did not take the call";
                 (call, Err(CallFailure::local(FailureKind::Refused, false, text)))
@@ -379,6 +501,9 @@ impl State {
                 return Ok(());
             }
             ClientEvent::Goaway { code, text, .. } => {
+                if code == Code::CALM {
+                    self.silence.calm_down();
+                }
                 self.goodbye = Some((code, text));
                 // Calls that were not started go to another connection.
                 self.queue.dissolve(woken);
@@ -394,6 +519,10 @@ impl State {
     }
 
     fn complete(&mut self, call: CallId, outcome: Outcome, woken: &mut Vec<Waker>) {
+        match &outcome {
+            Ok(answer) => self.channels.returned(call, answer.error, woken),
+            Err(failure) => self.channels.failed(call, failure, woken),
+        }
         // Without a waiter there is nobody to wake: its owner gave up before the event was handled, which cancelled the call.
         woken.extend(self.waiters.complete(call, outcome));
     }
@@ -443,6 +572,18 @@ impl fmt::Debug for State {
             .finish_non_exhaustive()
     }
 }
+
+/// The answer to a one-way call, which has none.
+pub(crate) fn no_answer() -> Answer {
+    Answer {
+        error: false,
+        body: Bytes::new(),
+        metadata: Metadata::new(),
+    }
+}
+
+/// The number of keep-alive pings.
+const KEEP_ALIVE: u32 = 1;
 
 /// Wakes everybody and keeps the list's memory.
 pub(crate) fn wake_all(woken: &mut Vec<Waker>) {

@@ -10,11 +10,16 @@ use crate::config::Settings;
 use crate::connection::Shared;
 use crate::driver::Driver;
 use crate::error::ConnectError;
+use crate::keep_alive::KeepAlive;
 
 /// Dials, shakes hands, and leaves the connection to a driver on the current runtime.
 ///
 /// Until the handshake is complete the caller drives, so dropping this future closes the socket.
-pub(crate) async fn dial(address: &Address, settings: &Settings) -> Result<Arc<Shared>, ConnectError> {
+pub(crate) async fn dial(
+    address: &Address,
+    settings: &Settings,
+    keep_alive: Option<Arc<KeepAlive>>,
+) -> Result<Arc<Shared>, ConnectError> {
     let after = settings.connect_timeout;
     let socket = timeout(after, rpc_net::connect(address))
         .await
@@ -23,7 +28,7 @@ pub(crate) async fn dial(address: &Address, settings: &Settings) -> Result<Arc<S
             after,
         })?
         .map_err(ConnectError::Dial)?;
-    let shared = Arc::new(Shared::new(socket, address.clone(), settings.limits));
+    let shared = Arc::new(Shared::new(socket, address.clone(), settings.limits, keep_alive));
     let mut driver = Driver::new(Arc::clone(&shared));
     poll_fn(|cx| driver.poll_greeted(cx))
         .await

@@ -113,8 +113,8 @@ impl Driver {
                 return Ok(());
             }
             state.armed = None;
-            state.handle_timeout(woken);
-            let result = state.handle_events(woken);
+            let result = state.handle_timeout(woken);
+            let result = result.and_then(|()| state.handle_due(woken));
             drop(state);
             wake_all(woken);
             result?;
@@ -132,8 +132,14 @@ impl Driver {
             cx.waker().wake_by_ref();
             return Ok(());
         }
-        let written = state.poll_write(cx);
+        let written = state.poll_write(cx, &mut self.woken);
+        // What was written has made room.
+        state.grant_slots(&mut self.woken);
+        if written.is_ready() && state.has_more_to_flush() {
+            cx.waker().wake_by_ref();
+        }
         drop(state);
+        wake_all(&mut self.woken);
         match written {
             Poll::Ready(Ok(())) => {
                 self.yielded = false;
@@ -149,7 +155,9 @@ impl Driver {
     fn last_words(&mut self, error: io::Error, cx: &mut Context<'_>) -> Lost {
         match self.read(cx) {
             Err(Lost::Connection(cause)) => Lost::Connection(cause),
-            Err(Lost::PeerFinished | Lost::Runtime | Lost::Socket(_)) | Ok(_) => Lost::Socket(error),
+            Err(Lost::PeerFinished | Lost::Runtime | Lost::Silent | Lost::Socket(_)) | Ok(_) => {
+                Lost::Socket(error)
+            }
         }
     }
 

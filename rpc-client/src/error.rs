@@ -70,7 +70,7 @@ impl ConnectError {
             Lost::Connection(ConnectionError::Handshake(error)) => Self::Handshake { address, error },
             Lost::Connection(error) => Self::Connection { address, error },
             Lost::Socket(error) => Self::Socket { address, error },
-            Lost::PeerFinished => {
+            Lost::PeerFinished | Lost::Silent => {
                 let error = io::Error::new(io::ErrorKind::UnexpectedEof, lost.to_string());
                 Self::Socket { address, error }
             }
@@ -119,6 +119,8 @@ pub(crate) enum Lost {
     PeerFinished,
     /// The driver was dropped.
     Runtime,
+    /// The server did not answer a keep-alive ping.
+    Silent,
     Socket(io::Error),
 }
 
@@ -128,6 +130,7 @@ impl fmt::Display for Lost {
             Self::Connection(error) => chain(error).fmt(f),
             Self::PeerFinished => f.write_str("server closed the connection"),
             Self::Runtime => f.write_str("runtime of the channel was shut down"),
+            Self::Silent => f.write_str("server does not answer (keep_alive)"),
             Self::Socket(error) => error.fmt(f),
         }
     }

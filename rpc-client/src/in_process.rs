@@ -10,21 +10,24 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rpc_core::call::CALL_PRELUDE_LEN;
-use rpc_core::context::CallControl;
+use rpc_core::connection::split_metadata;
+use rpc_core::context::{CallControl, run_within};
 use rpc_core::incoming::{Completed, IncomingCall, Job, Outcome, Workers, WorkersFull};
+use rpc_core::stream::{Bridge, CallChannels};
 use rpc_core::{
-    Answer, CallFailure, CallOptions, Caller, Code, Context, Dispatch, FailureKind, FrameBuf, Limits,
-    MethodDescriptor, Peer, PeerAddress,
+    Answer, CallFailure, Caller, Code, Context, Dispatch, FailureKind, FrameBuf, Limits, Metadata,
+    MethodDescriptor, OutgoingCall, Peer, PeerAddress,
 };
 use tokio::time::{Sleep, sleep_until};
 
 use crate::clock;
+use crate::connection::no_answer;
 use crate::frame_pool;
 
 /// Makes a caller that runs a service's handlers in this process.
 ///
-/// A handler is polled by the task that awaits the call; a plain `fn` handler runs on the spot and blocks that task. Arguments and replies
-/// are archived and validated as on a connection, and limited to the default `max_body`.
+/// A handler is polled by the task that awaits the call; a plain `fn` handler runs on the spot and blocks that task, unless it has channels, which need both sides
+/// to go on: then it gets a thread. Arguments and replies are archived and validated as on a connection, and limited to the default `max_body`.
 pub fn in_process<D: Dispatch>(service: D) -> InProcess<D> {
     let peer = Arc::new(Peer {
         address: PeerAddress::InProcess,
@@ -71,17 +74,23 @@ impl<D: Dispatch> InProcess<D> {
     fn call(
         &self,
         method: usize,
-        frame: FrameBuf,
+        call: OutgoingCall,
         deadline: Option<Instant>,
         control: Arc<CallControl>,
+        channels: Option<&Arc<CallChannels>>,
     ) -> IncomingCall {
+        let workers: Arc<dyn Workers> = match channels {
+            Some(_) => Arc::new(OwnThread),
+            None => Arc::clone(&self.workers),
+        };
         IncomingCall {
             method,
-            arguments: frame_bytes(frame).slice(CALL_PRELUDE_LEN..),
-            context: Context::new(Arc::clone(&self.peer), deadline, control),
+            arguments: frame_bytes(call.frame).slice(CALL_PRELUDE_LEN..),
+            context: Context::new(Arc::clone(&self.peer), deadline, call.metadata, control),
+            channels: channels.map(CallChannels::for_user).unwrap_or_default(),
             reply: frame_pool::take(),
             max_reply: self.max_body,
-            workers: Arc::clone(&self.workers),
+            workers,
         }
     }
 }
@@ -97,31 +106,40 @@ impl<D: Dispatch> Caller for InProcess<D> {
         self.max_body
     }
 
-    fn start(
-        &self,
-        method: &'static MethodDescriptor,
-        frame: FrameBuf,
-        options: CallOptions,
-    ) -> InProcessCall {
+    fn start(&self, mut call: OutgoingCall) -> InProcessCall {
         let now = clock::now();
-        let deadline = options.deadline_from(now);
+        let deadline = call.options.deadline_from(now);
         if deadline.is_some_and(|deadline| deadline <= now) {
             let text = "time had run out before the call was started";
             return InProcessCall::failed(CallFailure::local(FailureKind::DeadlineExceeded, false, text));
         }
-        let method = match self.find(method) {
+        let method = match self.find(call.method) {
             Ok(method) => method,
             Err(failure) => return InProcessCall::failed(failure),
         };
+        let bridge = call.channels.take().and_then(|caller| {
+            let handler = CallChannels::for_handler(call.method)?;
+            let credit = Limits::default().stream_credit;
+            Some(Bridge::connect(caller, handler, credit, self.max_body))
+        });
+        let oneway = call.method.oneway;
         let control = Arc::new(CallControl::default());
-        let call = self.call(method, frame, deadline, Arc::clone(&control));
+        let channels = bridge.as_ref().map(|bridge| bridge.handler());
+        let call = self.call(method, call, deadline, Arc::clone(&control), channels);
         let service = Arc::clone(&self.service);
         // Within the future, so that whatever panics does so when it is polled.
         let handler = Box::pin(async move { service.dispatch(call).await });
         let timer = deadline.map(|deadline| Box::pin(sleep_until(deadline.into())));
         InProcessCall {
-            stage: Stage::Running { handler, timer },
+            stage: Stage::Running(Running {
+                handler,
+                timer,
+                deadline,
+                completed: None,
+            }),
             control,
+            bridge,
+            oneway,
         }
     }
 }
@@ -152,15 +170,22 @@ impl<D> fmt::Debug for InProcess<D> {
 pub struct InProcessCall {
     stage: Stage,
     control: Arc<CallControl>,
+    bridge: Option<Arc<Bridge>>,
+    oneway: bool,
 }
 
 enum Stage {
-    Running {
-        handler: Pin<Box<dyn Future<Output = Completed> + Send>>,
-        timer: Option<Pin<Box<Sleep>>>,
-    },
+    Running(Running),
     Failed(CallFailure),
     Done,
+}
+
+struct Running {
+    handler: Pin<Box<dyn Future<Output = Completed> + Send>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Instant>,
+    /// The answer, while items of the handler are still to be carried over before it.
+    completed: Option<Completed>,
 }
 
 impl InProcessCall {
@@ -168,7 +193,53 @@ impl InProcessCall {
         Self {
             stage: Stage::Failed(failure),
             control: Arc::default(),
+            bridge: None,
+            oneway: false,
         }
+    }
+
+    /// Runs the handler on. Its answer, once all that it sent before is carried over.
+    fn run(&mut self, running: &mut Running, cx: &mut TaskContext<'_>) -> Poll<Result<Answer, CallFailure>> {
+        if running.completed.is_none() {
+            let Running {
+                handler, deadline, ..
+            } = running;
+            // The handler is dropped after a panic, so nobody sees what the panic left half done in it.
+            let poll = || run_within(*deadline, || handler.as_mut().poll(cx));
+            match catch_unwind(AssertUnwindSafe(poll)) {
+                Ok(Poll::Ready(completed)) => running.completed = Some(completed),
+                Ok(Poll::Pending) => {}
+                Err(_) => {
+                    let failure = CallFailure::from_peer(Code::INTERNAL, "handler panicked");
+                    return Poll::Ready(Err(failure));
+                }
+            }
+        }
+        let is_carried = self.bridge.as_ref().is_none_or(|bridge| !bridge.has_unsent());
+        if let Some(completed) = running.completed.take_if(|_| is_carried) {
+            return Poll::Ready(answer(completed));
+        }
+        if running.completed.is_some() {
+            // The receiver's grant carries the rest over; nobody else tells this task.
+            cx.waker().wake_by_ref();
+        }
+        let timer = running.timer.as_mut();
+        if timer.is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+            self.control.cancel();
+            let text = "no answer in time";
+            let failure = CallFailure::local(FailureKind::DeadlineExceeded, true, text);
+            return Poll::Ready(Err(failure));
+        }
+        Poll::Pending
+    }
+
+    /// Ends the channels of both sides as the call has ended.
+    fn close(&mut self, outcome: &Result<Answer, CallFailure>) {
+        let Some(bridge) = self.bridge.take() else { return };
+        bridge.close(|side, woken| match outcome {
+            Ok(answer) => side.returned(answer.error, woken),
+            Err(failure) => side.failed(failure, woken),
+        });
     }
 }
 
@@ -177,42 +248,35 @@ impl Future for InProcessCall {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        match mem::replace(&mut this.stage, Stage::Done) {
-            Stage::Running {
-                mut handler,
-                mut timer,
-            } => {
-                // The handler is dropped after a panic, so nobody sees what the panic left half done in it.
-                match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
-                    Ok(Poll::Ready(completed)) => return Poll::Ready(answer(completed)),
-                    Ok(Poll::Pending) => {}
-                    Err(_) => {
-                        return Poll::Ready(Err(CallFailure::from_peer(Code::INTERNAL, "handler panicked")));
-                    }
+        let outcome = match mem::replace(&mut this.stage, Stage::Done) {
+            Stage::Running(mut running) => match this.run(&mut running, cx) {
+                // Nobody waits for its failure.
+                Poll::Ready(Err(_)) if this.oneway => Ok(no_answer()),
+                Poll::Ready(outcome) => {
+                    // Before the handler's ends, so that what they do when they are dropped comes too late.
+                    this.close(&outcome);
+                    outcome
                 }
-                if timer
-                    .as_mut()
-                    .is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
-                {
-                    this.control.cancel();
-                    let text = "no answer in time";
-                    return Poll::Ready(Err(CallFailure::local(FailureKind::DeadlineExceeded, true, text)));
+                Poll::Pending => {
+                    this.stage = Stage::Running(running);
+                    return Poll::Pending;
                 }
-                this.stage = Stage::Running { handler, timer };
-                Poll::Pending
-            }
-            Stage::Failed(failure) => Poll::Ready(Err(failure)),
+            },
+            Stage::Failed(failure) => Err(failure),
             Stage::Done => {
                 let text = "call was polled after it had ended";
-                Poll::Ready(Err(CallFailure::local(FailureKind::LocalLimit, true, text)))
+                Err(CallFailure::local(FailureKind::LocalLimit, true, text))
             }
-        }
+        };
+        Poll::Ready(outcome)
     }
 }
 
 impl Drop for InProcessCall {
     fn drop(&mut self) {
         self.control.cancel();
+        let failure = CallFailure::local(FailureKind::Cancelled, true, "call was dropped");
+        self.close(&Err(failure));
     }
 }
 
@@ -223,16 +287,32 @@ impl fmt::Debug for InProcessCall {
 }
 
 fn answer(completed: Completed) -> Result<Answer, CallFailure> {
-    let Completed { frame, outcome } = completed;
+    let Completed {
+        frame,
+        outcome,
+        metadata,
+    } = completed;
     match outcome {
-        Outcome::Reply { error } => Ok(Answer {
+        Outcome::Reply {
             error,
-            body: frame_bytes(frame),
-        }),
+            metadata: has_metadata,
+        } => {
+            let body = frame_bytes(frame);
+            let (metadata, body) = if has_metadata {
+                split_metadata(body)
+            } else {
+                (Metadata::new(), body)
+            };
+            Ok(Answer {
+                error,
+                body,
+                metadata,
+            })
+        }
         Outcome::Failure(code, text) => {
             let used = frame.body_len();
             frame_pool::give(frame, used);
-            Err(CallFailure::from_peer(code, text))
+            Err(CallFailure::from_peer(code, text).with_metadata(metadata))
         }
     }
 }
@@ -267,6 +347,19 @@ struct Inline;
 impl Workers for Inline {
     fn submit(&self, job: Job) -> Result<(), WorkersFull> {
         job.run(clock::now());
+        Ok(())
+    }
+}
+
+/// Runs jobs on threads of their own.
+#[derive(Debug)]
+struct OwnThread;
+
+impl Workers for OwnThread {
+    fn submit(&self, job: Job) -> Result<(), WorkersFull> {
+        let thread = std::thread::Builder::new().name("rpc-in-process".to_owned());
+        // The closure is dropped if there are no threads left, which answers the call.
+        let _ = thread.spawn(move || job.run(clock::now()));
         Ok(())
     }
 }

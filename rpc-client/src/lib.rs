@@ -39,6 +39,7 @@
 
 mod backoff;
 mod channel;
+mod channels;
 mod clock;
 mod config;
 mod connection;
@@ -47,6 +48,7 @@ mod driver;
 mod error;
 mod frame_pool;
 mod in_process;
+mod keep_alive;
 mod pending;
 mod reconnect;
 mod waiters;

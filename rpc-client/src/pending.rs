@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rpc_core::{CallFailure, CallOptions, FailureKind, FrameBuf, MethodDescriptor};
+use rpc_core::{CallFailure, CallOptions, FailureKind, OutgoingCall};
 
 use crate::channel::Channel;
 use crate::clock;
-use crate::connection::{Outgoing, Shared, Start};
+use crate::connection::{Outgoing, Shared, Start, no_answer};
 use crate::frame_pool;
 use crate::reconnect::find;
 use crate::waiters::{Key, Outcome};
@@ -48,16 +48,14 @@ enum Stage {
 const MAX_REFUSALS: u32 = 3;
 
 impl PendingCall {
-    pub(crate) fn new(
-        channel: Channel,
-        method: &'static MethodDescriptor,
-        frame: FrameBuf,
-        options: CallOptions,
-    ) -> Self {
+    pub(crate) fn new(channel: Channel, call: OutgoingCall) -> Self {
+        let options = call.options;
         let call = Outgoing {
-            method: method.id,
-            frame,
+            method: call.method,
+            frame: call.frame,
             deadline: None,
+            metadata: call.metadata,
+            channels: call.channels,
         };
         Self {
             channel,
@@ -135,6 +133,10 @@ impl PendingCall {
                 frame_pool::give(mem::take(&mut self.call.frame), used);
                 self.wait(Stage::InFlight(shared, key))
             }
+            Start::Sent => {
+                frame_pool::give(mem::take(&mut self.call.frame), used);
+                Err(Poll::Ready(Ok(no_answer())))
+            }
             Start::Waiting(ticket) => self.wait(Stage::Starting(shared, Some(ticket))),
             Start::Failed(failure) => Err(Poll::Ready(Err(failure))),
             Start::Unusable => {
@@ -196,7 +198,7 @@ impl fmt::Debug for PendingCall {
             Stage::Done => "ended",
         };
         f.debug_struct("PendingCall")
-            .field("method", &self.call.method)
+            .field("method", &self.call.method.id)
             .field("stage", &stage)
             .finish_non_exhaustive()
     }

@@ -184,13 +184,14 @@ impl Link {
 /// No lock is held here, since a runtime that has been shut down drops the task at once, which ends the attempt.
 fn make_attempt(channel: &Arc<Inner>, done: watch::Sender<()>) {
     let (address, settings) = (channel.address.clone(), channel.settings);
+    let keep_alive = channel.keep_alive.clone();
     let attempt = Attempt {
         channel: Arc::downgrade(channel),
         ended: false,
         _done: done,
     };
     channel.runtime.spawn(async move {
-        let result = dial(&address, &settings).await;
+        let result = dial(&address, &settings, keep_alive).await;
         attempt.end(result);
     });
 }

@@ -120,6 +120,7 @@ mod tests {
         Ok(Answer {
             error: false,
             body: Bytes::from_static(body),
+            metadata: rpc_core::Metadata::new(),
         })
     }
 

@@ -84,7 +84,7 @@ pub mod __private;
 pub mod fuzzing;
 
 pub use archive::{Archive, ArchiveError};
-pub use call::{Answer, Call, CallOptions, Caller, OwnedCall, Reply};
+pub use call::{Answer, Call, CallOptions, Caller, OutgoingCall, OwnedCall, Reply};
 pub use code::{Code, Fault};
 pub use context::{Context, Credentials, Peer, PeerAddress};
 pub use encode::EncodeError;

@@ -90,14 +90,24 @@ pub(crate) fn split_answer(
     if !header.flags.contains(Flags::METADATA) {
         return Ok((Metadata::default(), body));
     }
-    let malformed = ProtocolError::MetadataMalformed { call: header.call };
-    let len = body.try_get_u32().map_err(|_| malformed)?;
-    let zeros = body.try_get_uint(4).map_err(|_| malformed)? | body.try_get_u64().map_err(|_| malformed)?;
+    try_split(&mut body)
+        .map(|metadata| (metadata, body))
+        .ok_or(ProtocolError::MetadataMalformed { call: header.call })
+}
+
+/// Splits a body that a dispatcher of this process made, and that begins with metadata.
+pub fn split_metadata(mut body: Bytes) -> (Metadata, Bytes) {
+    let metadata = try_split(&mut body).unwrap_or_default();
+    (metadata, body)
+}
+
+fn try_split(body: &mut Bytes) -> Option<Metadata> {
+    let len = body.try_get_u32().ok()?;
+    let zeros = body.try_get_uint(4).ok()? | body.try_get_u64().ok()?;
     if zeros != 0 {
-        return Err(malformed);
+        return None;
     }
-    let metadata = take_metadata(&mut body, len).map_err(|_| malformed)?;
-    Ok((metadata, body))
+    take_metadata(body, len).ok()
 }
 
 /// Writes what precedes the archive, text or end of a frame that carries metadata (P-40). The body has to be empty.

@@ -23,6 +23,7 @@ mod event;
 pub(crate) mod link;
 mod server;
 
+pub use body::split_metadata;
 pub(crate) use body::write_metadata;
 pub use client::{ClientConnection, NewCall};
 pub use event::{ChannelEvent, ChannelSignal, ClientEvent, Sent, ServerEvent};

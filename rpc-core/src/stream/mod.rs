@@ -10,6 +10,7 @@
 //! How much may be under way is bounded by credit: a sender without any waits, and only that sender.
 
 mod blocking;
+mod bridge;
 mod call_channels;
 mod ends;
 mod error;
@@ -19,6 +20,7 @@ mod receiver;
 mod run;
 mod sender;
 
+pub use bridge::Bridge;
 pub use call_channels::{CallChannels, ChannelSink, Hook, UserChannels};
 pub use ends::{ChannelEnds, Opening, RunningCall, StreamCall};
 pub use error::{SendError, StreamError};
