@@ -37,6 +37,7 @@ mod calls;
 mod config;
 mod driver;
 mod error;
+pub mod layers;
 mod lifecycle;
 mod peer;
 mod pool;
