@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use rpc_core::call::CALL_PRELUDE_LEN;
 use rpc_core::connection::split_metadata;
-use rpc_core::context::{CallControl, run_within};
+use rpc_core::context::{CallControl, Scope};
 use rpc_core::incoming::{Completed, IncomingCall, Job, Outcome, Workers, WorkersFull};
 use rpc_core::stream::{Bridge, CallChannels};
 use rpc_core::{
@@ -125,7 +125,10 @@ impl<D: Dispatch> Caller for InProcess<D> {
         let oneway = call.method.oneway;
         let control = Arc::new(CallControl::default());
         let channels = bridge.as_ref().map(|bridge| bridge.handler());
-        let call = self.call(method, call, deadline, Arc::clone(&control), channels);
+        let descriptor = call.method;
+        let mut call = self.call(method, call, deadline, Arc::clone(&control), channels);
+        call.context = call.context.traced(descriptor);
+        let scope = call.context.scope();
         let service = Arc::clone(&self.service);
         // Within the future, so that whatever panics does so when it is polled.
         let handler = Box::pin(async move { service.dispatch(call).await });
@@ -134,7 +137,7 @@ impl<D: Dispatch> Caller for InProcess<D> {
             stage: Stage::Running(Running {
                 handler,
                 timer,
-                deadline,
+                scope,
                 completed: None,
             }),
             control,
@@ -183,7 +186,7 @@ enum Stage {
 struct Running {
     handler: Pin<Box<dyn Future<Output = Completed> + Send>>,
     timer: Option<Pin<Box<Sleep>>>,
-    deadline: Option<Instant>,
+    scope: Scope,
     /// The answer, while items of the handler are still to be carried over before it.
     completed: Option<Completed>,
 }
@@ -201,11 +204,9 @@ impl InProcessCall {
     /// Runs the handler on. Its answer, once all that it sent before is carried over.
     fn run(&mut self, running: &mut Running, cx: &mut TaskContext<'_>) -> Poll<Result<Answer, CallFailure>> {
         if running.completed.is_none() {
-            let Running {
-                handler, deadline, ..
-            } = running;
+            let Running { handler, scope, .. } = running;
             // The handler is dropped after a panic, so nobody sees what the panic left half done in it.
-            let poll = || run_within(*deadline, || handler.as_mut().poll(cx));
+            let poll = || scope.run(|| handler.as_mut().poll(cx));
             match catch_unwind(AssertUnwindSafe(poll)) {
                 Ok(Poll::Ready(completed)) => running.completed = Some(completed),
                 Ok(Poll::Pending) => {}
@@ -217,6 +218,7 @@ impl InProcessCall {
         }
         let is_carried = self.bridge.as_ref().is_none_or(|bridge| !bridge.has_unsent());
         if let Some(completed) = running.completed.take_if(|_| is_carried) {
+            running.scope.record(&completed.outcome);
             return Poll::Ready(answer(completed));
         }
         if running.completed.is_some() {

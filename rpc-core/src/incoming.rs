@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::archive::{ArchiveError, Decoder, access};
 use crate::code::Code;
 use crate::connection::write_metadata;
-use crate::context::{CallControl, Context, run_within};
+use crate::context::{CallControl, Context};
 use crate::encode::{EncodeError, Encoder, encode};
 use crate::frame_buf::FrameBuf;
 use crate::metadata::Metadata;
@@ -79,14 +79,14 @@ impl IncomingCall {
     /// Dropping the future does not stop a job that runs: [`Context::is_cancelled`] tells it.
     pub async fn on_workers(mut self, handler: impl FnOnce(Self) -> Completed + Send + 'static) -> Completed {
         let control = Arc::clone(self.context.control());
-        let deadline = self.context.deadline();
+        let (deadline, scope) = (self.context.deadline(), self.context.scope());
         let workers = Arc::clone(&self.workers);
         let done = Arc::new(Done::default());
         let sender = DoneSender(Some(Arc::clone(&done)));
         control.move_to_worker();
         let run = move |verdict| {
             let completed = match verdict {
-                Verdict::Run => run_within(deadline, || handler(self)),
+                Verdict::Run => scope.run(|| handler(self)),
                 Verdict::Expired => self
                     .take_reply()
                     .fail(Code::EXPIRED, "time ran out in the worker queue"),

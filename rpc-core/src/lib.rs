@@ -75,6 +75,7 @@ pub mod schema;
 pub mod send_queue;
 pub mod service;
 pub mod stream;
+pub mod trace;
 pub mod wire;
 
 #[doc(hidden)]
