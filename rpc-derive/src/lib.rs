@@ -73,13 +73,18 @@ pub fn message(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// # Methods
 ///
 /// An `async fn` runs on the task of its connection, a plain `fn` on the worker pool. Both take `&self`, then if they like `cx: &Context`,
-/// then up to 12 arguments:
+/// then up to 12 arguments and up to 8 channels, in any order:
 ///
 /// | parameter | handler | client takes |
 /// |---|---|---|
 /// | `&str`, `&[u8]` | borrows from the receive buffer | the same |
 /// | `&Archived<T>`, `&[Archived<T>]` | reads in place | `&T`, `&[T]` |
 /// | `T` | owns a copy | `&T`; a scalar by value |
+/// | `Sender<T>` | sends items | nothing, and is given a `Receiver<T>` |
+/// | `Receiver<T>` | receives items | nothing, and is given a `Sender<T>` |
+///
+/// A channel is known by its name: the type is written `Sender<T>` or `Receiver<T>`, with whatever path before it. A call of a method with channels
+/// is opened first; then the caller has its ends of the channels, in the order of the parameters, and behind them the call itself.
 ///
 /// They return nothing, `T`, `&T`, `&str` or `&[T]` borrowed from `self`, or `Arc<T>`; or a `Result` of one of these and an error message.
 /// How a value is handed over is not part of the signature: `T`, `&T` and `Arc<T>` are the same on the wire.
@@ -87,6 +92,8 @@ pub fn message(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// # Attributes of methods
 ///
 /// * `#[rpc(idempotent)]`: running it twice does no harm.
+/// * `#[rpc(oneway)]`: no reply is wanted. The call has ended for its caller once it was sent; whether the method ran is not known. Such a method returns
+///   nothing and has no channels.
 /// * `#[rpc(timeout = "2s")]`: the time a call may take unless the caller says otherwise; `ms`, `s` or `m`.
 ///
 /// # Examples
@@ -108,6 +115,47 @@ pub fn message(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// let directory = DirectoryClient::new(caller);
 /// let address = directory.address("ada").await?;
 /// println!("{}", address.as_str());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// With a stream in each direction:
+///
+/// ```
+/// use rpc_core::{Receiver, Sender, service};
+///
+/// #[service]
+/// pub trait Directory {
+///     /// Sends all names that begin with one of the prefixes; returns their number.
+///     async fn search(&self, prefixes: Receiver<String>, limit: u64, names: Sender<String>) -> u64;
+/// }
+///
+/// struct Names(Vec<String>);
+///
+/// impl Directory for Names {
+///     async fn search(&self, mut prefixes: Receiver<String>, limit: u64, mut names: Sender<String>) -> u64 {
+///         let mut found = 0;
+///         // A stream that does not end in order ends here, too: then the call has failed, and nobody waits for what is returned.
+///         while let Ok(Some(prefix)) = prefixes.recv().await {
+///             for name in self.0.iter().filter(|name| name.starts_with(prefix.as_str())) {
+///                 if found == limit || names.send(name).await.is_err() {
+///                     return found;
+///                 }
+///                 found += 1;
+///             }
+///         }
+///         found
+///     }
+/// }
+///
+/// # async fn example<C: rpc_core::Caller>(directory: DirectoryClient<C>) -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut prefixes, mut names, search) = directory.search(100).open().await?;
+/// prefixes.send(&"a".to_owned()).await?;
+/// prefixes.finish()?;
+/// while let Some(name) = names.recv().await? {
+///     println!("{}", name.as_str()); // read where it was received
+/// }
+/// println!("{} in all", *search.await?);
 /// # Ok(())
 /// # }
 /// ```

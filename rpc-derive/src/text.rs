@@ -21,11 +21,25 @@ pub(crate) const LIFETIME: &str =
     "borrowed data does not cross the wire; write an owned type, without a lifetime";
 pub(crate) const ARCHIVED_OWNED: &str =
     "archived values can only be borrowed; write `&Archived<T>` as the whole type of an argument, or `T`";
-pub(crate) const STREAM: &str =
-    "streams are not part of this version; write a `Vec<_>`, or one call per item";
 
 pub(crate) fn shared(name: impl Display) -> String {
     format!("`{name}` is about sharing memory and does not cross the wire; write the type inside it")
+}
+
+// Channels; `end` is `Sender` or `Receiver`.
+pub(crate) const METHOD_CHANNELS: &str =
+    "a method has at most 8 channels; send an enum of what goes the same way on one of them";
+
+pub(crate) fn channel_place(end: impl Display) -> String {
+    format!("channels are parameters of methods; write `rows: {end}<T>` there")
+}
+
+pub(crate) fn channel_reference(end: impl Display) -> String {
+    format!("a channel is taken by value; write `rows: {end}<T>`")
+}
+
+pub(crate) fn channel_item(end: impl Display) -> String {
+    format!("a channel has items of one type; write `rows: {end}<T>`")
 }
 
 // Messages.
@@ -111,9 +125,11 @@ pub(crate) const RETURN_RESULT: &str =
     "the error is part of the signature; write `Result<T, E>` with both types";
 
 // Attributes of methods.
-pub(crate) const RPC_KEY: &str = "unknown option; there are `idempotent` and `timeout = \"2s\"`";
+pub(crate) const RPC_KEY: &str = "unknown option; there are `idempotent`, `oneway` and `timeout = \"2s\"`";
 pub(crate) const RPC_TWICE: &str = "this option is given twice; remove one";
-pub(crate) const RPC_ONEWAY: &str =
-    "one-way methods are not part of this version; write a method without a return type";
+pub(crate) const RPC_FLAG: &str = "this option has no value; write its name alone, or leave it out";
+pub(crate) const ONEWAY_RETURN: &str =
+    "nobody waits for the reply of a one-way method; remove the return type, or `oneway`";
+pub(crate) const ONEWAY_CHANNEL: &str = "a one-way call has ended for its caller once it was sent, and channels end with their call; remove the channel, or `oneway`";
 pub(crate) const RPC_TIMEOUT: &str =
     "a timeout is a positive whole number with a unit; write \"250ms\", \"2s\" or \"1m\"";

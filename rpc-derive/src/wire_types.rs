@@ -51,7 +51,7 @@ impl<'ast> Visit<'ast> for Rules<'_> {
                     self.errors.at(&last.ident, text::shared(name));
                 }
                 "Archived" => self.errors.at(&last.ident, text::ARCHIVED_OWNED),
-                "Receiver" | "Sender" => return self.errors.at(path, text::STREAM),
+                "Receiver" | "Sender" => return self.errors.at(path, text::channel_place(name)),
                 _ => {}
             }
         }
@@ -116,6 +116,18 @@ pub(crate) fn first_type_argument<'a>(ty: &'a Type, name: &str) -> Option<&'a Ty
         GenericArgument::Type(ty) => Some(ty),
         _ => None,
     })
+}
+
+/// Whether a type is written `()`.
+pub(crate) fn is_unit(ty: &Type) -> bool {
+    matches!(bare(ty), Type::Tuple(tuple) if tuple.elems.is_empty())
+}
+
+/// The last word of the type of a channel, with whatever arguments. Without any it is a message that happens to have this name.
+pub(crate) fn channel(ty: &Type) -> Option<&syn::PathSegment> {
+    last_segment(ty)
+        .filter(|last| last.ident == "Sender" || last.ident == "Receiver")
+        .filter(|last| !last.arguments.is_none())
 }
 
 fn last_segment(ty: &Type) -> Option<&syn::PathSegment> {

@@ -9,13 +9,16 @@ use super::check_types;
 use super::model::{Form, Method, Service};
 use crate::errors::Errors;
 use crate::text;
-use crate::wire_types::{bare, is_named};
+use crate::wire_types::{bare, is_named, is_unit};
 
 /// Names of functions that every client has.
 const RESERVED: [&str; 4] = ["caller", "clone", "descriptor", "new"];
 
 /// The number of arguments for which tuples have an archived form.
 const MAX_ARGUMENTS: usize = 12;
+
+/// The number of channels for which `ChannelEnds` is implemented.
+const MAX_CHANNELS: usize = 8;
 
 /// Checks all rules.
 pub(crate) fn check(service: &Service, errors: &mut Errors) {
@@ -36,6 +39,8 @@ pub(crate) fn check(service: &Service, errors: &mut Errors) {
         parameter_attribute(method, errors);
         context_place(method, errors);
         argument_count(method, errors);
+        channel_count(method, errors);
+        oneway(method, errors);
         check_types::check(method, errors);
     }
 }
@@ -241,6 +246,8 @@ fn context_place(method: &Method, errors: &mut Errors) {
             | Form::InPlace(_)
             | Form::SliceInPlace(_)
             | Form::Owned(_)
+            | Form::Sends(_)
+            | Form::Receives(_)
             | Form::OtherReference => {}
         }
     }
@@ -249,5 +256,23 @@ fn context_place(method: &Method, errors: &mut Errors) {
 fn argument_count(method: &Method, errors: &mut Errors) {
     if let Some(argument) = method.arguments().nth(MAX_ARGUMENTS) {
         errors.push(syn::Error::new(argument.original.span(), text::METHOD_ARGUMENTS));
+    }
+}
+
+fn channel_count(method: &Method, errors: &mut Errors) {
+    if let Some(channel) = method.channels().nth(MAX_CHANNELS) {
+        errors.push(syn::Error::new(channel.original.span(), text::METHOD_CHANNELS));
+    }
+}
+
+fn oneway(method: &Method, errors: &mut Errors) {
+    if !method.options.oneway {
+        return;
+    }
+    if let Some(ty) = method.output.ty().filter(|ty| !is_unit(ty)) {
+        errors.at(ty, text::ONEWAY_RETURN);
+    }
+    for channel in method.channels() {
+        errors.at(&channel.original.ty, text::ONEWAY_CHANNEL);
     }
 }

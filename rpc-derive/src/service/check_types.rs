@@ -4,7 +4,7 @@ use syn::{Type, TypeReference};
 
 use super::model::{Form, Holder, Method, Output, Parameter};
 use crate::errors::Errors;
-use crate::wire_types::{bare, type_arguments};
+use crate::wire_types::{bare, channel, type_arguments};
 use crate::{text, wire_types};
 
 /// Checks all rules.
@@ -23,6 +23,9 @@ fn parameter_reference(parameter: &Parameter, errors: &mut Errors) {
     else {
         return;
     };
+    if let Some(channel) = channel(&reference.elem) {
+        return errors.at(reference, text::channel_reference(&channel.ident));
+    }
     match (reference.mutability, bare(&reference.elem)) {
         (Some(token), _) => errors.at(token, text::PARAMETER_MUT),
         (None, Type::Slice(_)) => errors.at(reference, text::PARAMETER_SLICE),
@@ -33,8 +36,18 @@ fn parameter_reference(parameter: &Parameter, errors: &mut Errors) {
 }
 
 fn parameter_type(parameter: &Parameter, errors: &mut Errors) {
+    // One that were in order would be of another form.
+    if let Form::Owned(ty) = &parameter.form
+        && let Some(channel) = channel(ty)
+    {
+        return errors.at(ty, text::channel_item(&channel.ident));
+    }
     match &parameter.form {
-        Form::InPlace(ty) | Form::SliceInPlace(ty) | Form::Owned(ty) => wire_types::check(ty, errors),
+        Form::InPlace(ty)
+        | Form::SliceInPlace(ty)
+        | Form::Owned(ty)
+        | Form::Sends(ty)
+        | Form::Receives(ty) => wire_types::check(ty, errors),
         Form::Context | Form::Str | Form::Bytes | Form::OtherReference => {}
     }
 }
@@ -63,7 +76,7 @@ fn return_type(output: &Output, errors: &mut Errors) {
 
 impl Output {
     /// The return type, if there is one.
-    fn ty(&self) -> Option<&Type> {
+    pub(crate) fn ty(&self) -> Option<&Type> {
         match &self.original {
             syn::ReturnType::Default => None,
             syn::ReturnType::Type(_, ty) => Some(bare(ty)),

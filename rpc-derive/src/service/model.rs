@@ -37,6 +37,7 @@ pub(crate) struct Method {
 pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
+    pub(crate) oneway: bool,
 }
 
 /// A parameter behind the receiver.
@@ -63,6 +64,10 @@ pub(crate) enum Form {
     SliceInPlace(Type),
     /// `T`.
     Owned(Type),
+    /// `Sender<T>`: a channel on which the handler sends.
+    Sends(Type),
+    /// `Receiver<T>`: a channel on which the handler receives.
+    Receives(Type),
     /// Another reference: an error.
     OtherReference,
 }
@@ -119,11 +124,26 @@ impl Method {
         self.original.sig.asyncness.is_some()
     }
 
-    /// The parameters that are on the wire, in order.
-    pub(crate) fn arguments(&self) -> impl Iterator<Item = &Parameter> {
+    /// The parameters that its signature lists, in order: arguments and channels.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &Parameter> {
         self.parameters
             .iter()
             .filter(|parameter| !matches!(parameter.form, Form::Context))
+    }
+
+    /// The parameters that are sent with the call, in order.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = &Parameter> {
+        self.listed().filter(|parameter| !parameter.is_channel())
+    }
+
+    /// The parameters that are channels of the call, in order.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|parameter| parameter.is_channel())
+    }
+
+    /// Whether its calls have channels.
+    pub(crate) fn has_channels(&self) -> bool {
+        self.channels().next().is_some()
     }
 
     /// The types that the user has written for what is on the wire.
@@ -132,7 +152,11 @@ impl Method {
             .parameters
             .iter()
             .filter_map(|parameter| match &parameter.form {
-                Form::InPlace(ty) | Form::SliceInPlace(ty) | Form::Owned(ty) => Some(ty),
+                Form::InPlace(ty)
+                | Form::SliceInPlace(ty)
+                | Form::Owned(ty)
+                | Form::Sends(ty)
+                | Form::Receives(ty) => Some(ty),
                 Form::Context | Form::Str | Form::Bytes | Form::OtherReference => None,
             });
         arguments.chain(self.output.user_types())
@@ -146,12 +170,17 @@ impl Method {
 }
 
 impl Parameter {
-    /// The owned type that stands for it on the wire.
+    /// Whether it is a channel of the call.
+    pub(crate) fn is_channel(&self) -> bool {
+        matches!(self.form, Form::Sends(_) | Form::Receives(_))
+    }
+
+    /// The owned type that stands for it, or for an item of it, on the wire.
     pub(crate) fn wire(&self) -> TokenStream {
         match &self.form {
             Form::Str => quote!(::std::string::String),
             Form::Bytes => quote!(::std::vec::Vec<::core::primitive::u8>),
-            Form::InPlace(ty) | Form::Owned(ty) => quote!(#ty),
+            Form::InPlace(ty) | Form::Owned(ty) | Form::Sends(ty) | Form::Receives(ty) => quote!(#ty),
             Form::SliceInPlace(ty) => quote!(::std::vec::Vec<#ty>),
             Form::Context | Form::OtherReference => quote!(()),
         }

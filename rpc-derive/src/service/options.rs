@@ -43,11 +43,9 @@ fn read(attribute: &Attribute, options: &mut Options, errors: &mut Errors) {
 fn option(meta: &ParseNestedMeta<'_>, options: &mut Options) -> syn::Result<()> {
     let at_key = |text| Err(syn::Error::new(meta.path.span(), text));
     if meta.path.is_ident("idempotent") {
-        if options.idempotent {
-            return at_key(text::RPC_TWICE);
-        }
-        options.idempotent = true;
-        Ok(())
+        flag(meta, &mut options.idempotent)
+    } else if meta.path.is_ident("oneway") {
+        flag(meta, &mut options.oneway)
     } else if meta.path.is_ident("timeout") {
         if !meta.input.peek(Token![=]) {
             return at_key(text::RPC_TIMEOUT);
@@ -65,11 +63,23 @@ fn option(meta: &ParseNestedMeta<'_>, options: &mut Options) -> syn::Result<()> 
         };
         options.timeout = Some(duration.ok_or_else(|| syn::Error::new(value.span(), text::RPC_TIMEOUT))?);
         Ok(())
-    } else if meta.path.is_ident("oneway") {
-        at_key(text::RPC_ONEWAY)
     } else {
         at_key(text::RPC_KEY)
     }
+}
+
+/// An option that is said by its name alone.
+fn flag(meta: &ParseNestedMeta<'_>, flag: &mut bool) -> syn::Result<()> {
+    let text = if *flag {
+        text::RPC_TWICE
+    } else if meta.input.is_empty() || meta.input.peek(Token![,]) {
+        *flag = true;
+        return Ok(());
+    } else {
+        // `idempotent = false` must not be read as `idempotent`.
+        text::RPC_FLAG
+    };
+    Err(syn::Error::new(meta.path.span(), text))
 }
 
 /// Reads `250ms`, `2s` or `1m`.

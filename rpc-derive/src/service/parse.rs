@@ -99,7 +99,7 @@ fn parameter(original: PatType) -> Parameter {
 
 fn form(ty: &Type) -> Form {
     let Type::Reference(reference) = bare(ty) else {
-        return Form::Owned(bare(ty).clone());
+        return by_value(bare(ty));
     };
     if reference.mutability.is_some() {
         return Form::OtherReference;
@@ -108,14 +108,24 @@ fn form(ty: &Type) -> Form {
         elem if is_str(elem) => Form::Str,
         elem if is_named(elem, "Context") => Form::Context,
         Type::Slice(slice) if is_ident(&slice.elem, "u8") => Form::Bytes,
-        Type::Slice(slice) => archived(&slice.elem).map_or(Form::OtherReference, Form::SliceInPlace),
-        elem => archived(elem).map_or(Form::OtherReference, Form::InPlace),
+        Type::Slice(slice) => {
+            argument_of(&slice.elem, "Archived").map_or(Form::OtherReference, Form::SliceInPlace)
+        }
+        elem => argument_of(elem, "Archived").map_or(Form::OtherReference, Form::InPlace),
     }
 }
 
-/// The `T` of `Archived<T>`.
-fn archived(ty: &Type) -> Option<Type> {
-    match <[Type; 1]>::try_from(type_arguments(ty, "Archived")?) {
+/// A channel, or what the handler owns.
+fn by_value(ty: &Type) -> Form {
+    if let Some(item) = argument_of(ty, "Sender") {
+        return Form::Sends(item);
+    }
+    argument_of(ty, "Receiver").map_or_else(|| Form::Owned(ty.clone()), Form::Receives)
+}
+
+/// The `T` of `…::Name<T>`.
+fn argument_of(ty: &Type, name: &str) -> Option<Type> {
+    match <[Type; 1]>::try_from(type_arguments(ty, name)?) {
         Ok([ty]) => Some(ty),
         Err(_) => None,
     }

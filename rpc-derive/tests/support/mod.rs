@@ -1,21 +1,26 @@
 //! InProcess: starts calls by handing them to a dispatcher in the same process, and drives futures without a runtime.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::future::{Future, Ready, ready};
-use std::pin::pin;
+pub(crate) mod bridge;
+
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
 use rpc_core::archive::access;
-use rpc_core::call::CALL_PRELUDE_LEN;
+use rpc_core::call::{CALL_PRELUDE_LEN, OutgoingCall};
 use rpc_core::context::CallControl;
-use rpc_core::incoming::{IncomingCall, Job, Outcome, Workers, WorkersFull};
+use rpc_core::incoming::{Completed, IncomingCall, Job, Outcome, Workers, WorkersFull};
+use rpc_core::stream::UserChannels;
 use rpc_core::{
-    Answer, ArchiveError, Archived, CallFailure, CallOptions, Caller, Code, Context, Dispatch, EncodeError,
-    FrameBuf, MethodDescriptor, Peer, PeerAddress, Wire,
+    Answer, ArchiveError, Archived, CallFailure, Caller, Code, Context, Dispatch, EncodeError, FrameBuf,
+    Metadata, Peer, PeerAddress, Wire,
 };
+
+const MAX_BODY: usize = 1 << 20;
 
 /// Runs a future that never has to wait.
 pub(crate) fn run<F: Future>(future: F) -> F::Output {
@@ -48,24 +53,41 @@ impl<D> Clone for InProcess<D> {
 }
 
 impl<D: Dispatch> Caller for InProcess<D> {
-    type Pending = Ready<Result<Answer, CallFailure>>;
+    type Pending = Pending;
 
     fn max_body(&self) -> usize {
-        1 << 20
+        MAX_BODY
     }
 
-    fn start(&self, method: &'static MethodDescriptor, frame: FrameBuf, _: CallOptions) -> Self::Pending {
-        let index = self
-            .0
-            .descriptor()
-            .methods
-            .iter()
-            .position(|served| served.id == method.id);
-        let arguments = aligned(&frame.body()[CALL_PRELUDE_LEN..]);
-        ready(match index {
-            Some(index) => answer(&*self.0, index, arguments),
-            None => Err(CallFailure::from_peer(Code::UNKNOWN_METHOD, "")),
-        })
+    fn start(&self, call: OutgoingCall) -> Pending {
+        let methods = &self.0.descriptor().methods;
+        let Some(method) = methods.iter().position(|served| served.id == call.method.id) else {
+            return Pending::Over(Some(Err(CallFailure::from_peer(Code::UNKNOWN_METHOD, ""))));
+        };
+        let arguments = aligned(&call.frame.body()[CALL_PRELUDE_LEN..]);
+        match call.channels {
+            Some(channels) => Pending::Bridged(bridge::start(&self.0, method, arguments, channels)),
+            None => Pending::Over(Some(answer(&*self.0, method, arguments))),
+        }
+    }
+}
+
+/// A call under way.
+pub(crate) enum Pending {
+    /// It ran where it was started.
+    Over(Option<Result<Answer, CallFailure>>),
+    /// It runs on a thread of its own.
+    Bridged(bridge::Running),
+}
+
+impl Future for Pending {
+    type Output = Result<Answer, CallFailure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Over(answer) => Poll::Ready(answer.take().expect("a call ends once")),
+            Self::Bridged(running) => running.poll(cx),
+        }
     }
 }
 
@@ -75,17 +97,32 @@ pub(crate) fn answer<D: Dispatch>(
     method: usize,
     arguments: Bytes,
 ) -> Result<Answer, CallFailure> {
-    let completed = run(assert_spawnable(dispatch.dispatch(incoming(method, arguments))));
+    let control = Arc::new(CallControl::default());
+    let call = incoming(method, arguments, control, UserChannels::default());
+    outcome(run(assert_spawnable(dispatch.dispatch(call))))
+}
+
+/// What a caller is told of how its call ended.
+fn outcome(completed: Completed) -> Result<Answer, CallFailure> {
     match completed.outcome {
-        Outcome::Reply { error } => Ok(Answer {
-            error,
-            body: aligned(completed.frame.body()),
-        }),
+        Outcome::Reply { error, metadata } => {
+            assert!(!metadata, "no handler here sends any");
+            Ok(Answer {
+                error,
+                body: aligned(completed.frame.body()),
+                metadata: Metadata::default(),
+            })
+        }
         Outcome::Failure(code, text) => Err(CallFailure::from_peer(code, text)),
     }
 }
 
-fn incoming(method: usize, arguments: Bytes) -> IncomingCall {
+fn incoming(
+    method: usize,
+    arguments: Bytes,
+    control: Arc<CallControl>,
+    channels: UserChannels,
+) -> IncomingCall {
     let peer = Arc::new(Peer {
         address: PeerAddress::InProcess,
         credentials: None,
@@ -93,9 +130,10 @@ fn incoming(method: usize, arguments: Bytes) -> IncomingCall {
     IncomingCall {
         method,
         arguments,
-        context: Context::new(peer, None, Arc::new(CallControl::default())),
+        context: Context::new(peer, None, Metadata::default(), control),
+        channels,
         reply: FrameBuf::new(),
-        max_reply: 1 << 20,
+        max_reply: MAX_BODY,
         workers: Arc::new(OnTheSpot),
     }
 }
@@ -129,7 +167,7 @@ impl Workers for OnTheSpot {
 /// The archive of a value.
 pub(crate) fn archive<T: Wire>(value: &T) -> Result<Vec<u8>, EncodeError> {
     let mut frame = FrameBuf::new();
-    rpc_core::encode::encode(&mut frame, &rpc_core::wire::ByRef(value), 1 << 20)?;
+    rpc_core::encode::encode(&mut frame, &rpc_core::wire::ByRef(value), MAX_BODY)?;
     Ok(frame.body().to_vec())
 }
 

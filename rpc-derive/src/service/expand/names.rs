@@ -42,6 +42,11 @@ pub(super) fn owned(index: usize) -> Ident {
     format_ident!("owned_{index}")
 }
 
+/// The local variable that holds the handler's end of a channel.
+pub(super) fn channel(index: usize) -> Ident {
+    format_ident!("channel_{index}")
+}
+
 fn free(wish: &str, taken: &HashSet<String>) -> Ident {
     let mut name = wish.to_owned();
     while taken.contains(&name) {

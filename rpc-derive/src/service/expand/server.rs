@@ -1,7 +1,8 @@
 //! The server: from an incoming call to the user's method and back to an encoded answer.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
 
 use super::super::model::{Form, Holder, Method, Parameter, Service, Target, Value};
 use super::names::{self, Names};
@@ -125,15 +126,14 @@ fn answer(service: &Service, method: &Method, names: &Names, bounds: &TokenStrea
         .arguments()
         .enumerate()
         .map(|(index, parameter)| own(parameter, index));
-    let context = method
-        .parameters
-        .iter()
-        .filter(|parameter| matches!(parameter.form, Form::Context));
-    let context = context.map(|_| quote!(&call.context,));
-    let arguments = method
-        .arguments()
+    let channels = method
+        .has_channels()
+        .then(|| quote!(let mut channels = call.take_channels();));
+    let ends = method
+        .channels()
         .enumerate()
-        .map(|(index, parameter)| argument(parameter, index));
+        .map(|(index, parameter)| end(parameter, index));
+    let handed = handed(method);
     let reply = reply(method);
     quote! {
         #allow
@@ -144,13 +144,14 @@ fn answer(service: &Service, method: &Method, names: &Names, bounds: &TokenStrea
         #bounds
         {
             let reply = call.take_reply();
+            #channels
             let arguments = match call.arguments::<#wire_arguments>() {
                 ::core::result::Result::Ok(arguments) => arguments,
                 ::core::result::Result::Err(error) => return reply.invalid(error),
             };
             #(#owned)*
-            let returned =
-                <#type_parameter as #contract>::#ident(&*service, #(#context)* #(#arguments),*) #awaiting;
+            #(#ends)*
+            let returned = <#type_parameter as #contract>::#ident(&*service, #(#handed),*) #awaiting;
             #reply
         }
     }
@@ -171,6 +172,44 @@ fn own(parameter: &Parameter, index: usize) -> TokenStream {
     }
 }
 
+/// Takes the handler's end of a channel. Its type is the one that the user has written: another `Sender` is reported there.
+fn end(parameter: &Parameter, index: usize) -> TokenStream {
+    let local = names::channel(index);
+    let (method, item) = match &parameter.form {
+        Form::Sends(item) => (quote!(sender), item),
+        Form::Receives(item) => (quote!(receiver), item),
+        Form::Context
+        | Form::Str
+        | Form::Bytes
+        | Form::InPlace(_)
+        | Form::SliceInPlace(_)
+        | Form::Owned(_)
+        | Form::OtherReference => return TokenStream::new(),
+    };
+    let ty = &parameter.original.ty;
+    quote_spanned!(ty.span()=> let #local: #ty = channels.#method::<#item>();)
+}
+
+/// What the handler is called with, in the order of its parameters.
+fn handed(method: &Method) -> Vec<TokenStream> {
+    let (mut arguments, mut channels) = (0.., 0..);
+    let parameters = method.parameters.iter();
+    let handed = parameters.filter_map(|parameter| match &parameter.form {
+        Form::Context => Some(quote!(&call.context)),
+        Form::Sends(_) | Form::Receives(_) => channels.next().map(|index| {
+            let local = names::channel(index);
+            quote!(#local)
+        }),
+        Form::Str
+        | Form::Bytes
+        | Form::InPlace(_)
+        | Form::SliceInPlace(_)
+        | Form::Owned(_)
+        | Form::OtherReference => arguments.next().map(|index| argument(parameter, index)),
+    });
+    handed.collect()
+}
+
 /// An argument as the handler takes it.
 fn argument(parameter: &Parameter, index: usize) -> TokenStream {
     let local = names::owned(index);
@@ -180,7 +219,7 @@ fn argument(parameter: &Parameter, index: usize) -> TokenStream {
         Form::Bytes | Form::SliceInPlace(_) => quote!(arguments.#index.as_slice()),
         Form::InPlace(_) => quote!(&arguments.#index),
         Form::Owned(_) => quote!(#local),
-        Form::Context | Form::OtherReference => TokenStream::new(),
+        Form::Context | Form::Sends(_) | Form::Receives(_) | Form::OtherReference => TokenStream::new(),
     }
 }
 
