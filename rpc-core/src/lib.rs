@@ -64,6 +64,7 @@ pub mod failure;
 pub mod format;
 pub mod frame_buf;
 pub mod header;
+pub mod health;
 pub mod id;
 pub mod incoming;
 pub mod limits;

@@ -37,6 +37,7 @@ mod calls;
 mod config;
 mod driver;
 mod error;
+mod health;
 mod lifecycle;
 mod peer;
 mod pool;
@@ -51,6 +52,7 @@ mod timer;
 
 pub use config::ServerBuilder;
 pub use error::StartError;
+pub use health::HealthReporter;
 pub use rpc_net::Address;
 pub use server::{Closer, Drained, Server};
 pub use stats::Stats;
