@@ -237,9 +237,17 @@ impl State {
     }
 
     /// An item may be added as long as the run is short and what is in it is covered by credit: the last one may exceed it (P-53).
+    ///
+    /// The run counts as the frame that it becomes if the item does not fit into it: then there is credit left for the item's own frame, and whatever was
+    /// accepted can leave before the answer does.
     fn has_room(&self) -> bool {
         let waiting = self.run.len();
-        let covered = i64::try_from(waiting).is_ok_and(|waiting| waiting < self.credit);
+        let cost = if waiting == 0 {
+            0
+        } else {
+            waiting + ITEM_OVERHEAD as usize
+        };
+        let covered = i64::try_from(cost).is_ok_and(|cost| cost < self.credit);
         covered && waiting < RUN_LEN && self.full.is_none()
     }
 
@@ -305,5 +313,56 @@ impl std::fmt::Debug for Outbound {
             .field("end", &state.end)
             .field("closed", &state.closed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Transport(usize);
+
+    impl Hook for Transport {
+        fn notify(&self) {}
+    }
+
+    impl ChannelSink for Transport {
+        fn is_full(&self) -> bool {
+            false
+        }
+
+        fn item(&mut self, _: u16, frame: &mut crate::frame_buf::FrameBuf, _: bool) {
+            self.0 += 1;
+            frame.clear();
+        }
+
+        fn end(&mut self, _: u16, _: Code, _: &Metadata) {}
+        fn stop(&mut self, _: u16) {}
+        fn grant(&mut self, _: u16, _: u32) {}
+    }
+
+    /// P-53: a handler that has sent an item may return, and the item is not to come behind its answer.
+    #[test]
+    fn what_was_accepted_can_leave_with_the_credit_there_is() {
+        for credit in 1..300 {
+            for longest in [64, 4096] {
+                let channel = Outbound::new();
+                let hook: Arc<dyn Hook> = Arc::new(Transport(0));
+                let _ = channel.attach(&hook, credit, longest);
+                let mut cx = Context::from_waker(Waker::noop());
+                for len in [16_usize, 50, 1, 40].into_iter().cycle() {
+                    if channel.poll_send(&vec![0_u8; len], &mut cx).is_pending() {
+                        break;
+                    }
+                }
+                let mut transport = Transport(0);
+                assert!(!channel.flush(0, &mut transport, &mut Vec::new()));
+                assert!(
+                    channel.lock().is_empty(),
+                    "credit {credit}, items up to {longest}"
+                );
+                assert!(transport.0 > 0);
+            }
+        }
     }
 }
