@@ -88,10 +88,12 @@ async fn calls_of_a_handler_belong_to_the_trace_of_its_caller() {
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let trace = format!("trace_id={:032x}", contexts[0].trace_id());
     let closed = |name: &str, method: &str| {
-        let lines = log.lines().filter(|line| line.contains("close"));
-        let lines =
-            lines.filter(|line| line.contains(name) && line.contains(method) && line.contains(&trace));
-        lines.count()
+        let lines = log.lines().filter(|line| line.contains(": close "));
+        // The last of the spans that a line names is the one that it is about.
+        let spans = lines.filter_map(|line| line.rsplit("}:").nth(1));
+        spans
+            .filter(|span| span.contains(name) && span.contains(method) && span.contains(&trace))
+            .count()
     };
     for method in ["rpc.method=\"pass_on\"", "rpc.method=\"parent\""] {
         assert_eq!(

@@ -226,10 +226,10 @@ mod tests {
                 "{len} bytes"
             );
         }
-        let none = [0; 4];
-        assert!(Run::packed(Bytes::from_static(&none)).is_err());
-        let many = [0xff; 4];
-        assert!(Run::packed(Bytes::from_static(&many)).is_err());
+        static NONE: [u8; 4] = [0; 4];
+        assert!(Run::packed(Bytes::from_static(&NONE)).is_err());
+        static MANY: [u8; 4] = [0xff; 4];
+        assert!(Run::packed(Bytes::from_static(&MANY)).is_err());
     }
 
     #[test]
