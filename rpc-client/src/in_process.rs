@@ -216,14 +216,11 @@ impl InProcessCall {
                 }
             }
         }
-        let is_carried = self.bridge.as_ref().is_none_or(|bridge| !bridge.has_unsent());
-        if let Some(completed) = running.completed.take_if(|_| is_carried) {
+        if running.completed.is_some() && self.poll_carried(cx).is_pending() {
+            // The answer comes behind the items.
+        } else if let Some(completed) = running.completed.take() {
             running.scope.record(&completed.outcome);
             return Poll::Ready(answer(completed));
-        }
-        if running.completed.is_some() {
-            // The receiver's grant carries the rest over; nobody else tells this task.
-            cx.waker().wake_by_ref();
         }
         let timer = running.timer.as_mut();
         if timer.is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
@@ -233,6 +230,12 @@ impl InProcessCall {
             return Poll::Ready(Err(failure));
         }
         Poll::Pending
+    }
+
+    fn poll_carried(&self, cx: &TaskContext<'_>) -> Poll<()> {
+        self.bridge
+            .as_ref()
+            .map_or(Poll::Ready(()), |bridge| bridge.poll_carried(cx))
     }
 
     /// Ends the channels of both sides as the call has ended.
