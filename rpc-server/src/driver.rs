@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rpc_core::connection::{ServerConnection, ServerEvent};
 use rpc_core::header::Flags;
 use rpc_core::incoming::{Completed, Outcome};
 use rpc_core::stream::ChannelSink;
-use rpc_core::{CallId, Code, FrameBuf, Metadata, Peer};
+use rpc_core::{CallId, Code, FrameBuf, Metadata, MethodId, Peer};
 use rpc_net::Socket;
 
 use crate::acceptor::Admission;
@@ -66,6 +67,17 @@ enum Stage {
     Flushing { until: Option<Instant> },
     /// Has shut down its side and waits for the peer's end, so that the kernel does not throw away what was just written.
     Lingering { until: Instant },
+}
+
+/// A call as the connection read it.
+struct NewCall {
+    call: CallId,
+    method: MethodId,
+    deadline: Option<Instant>,
+    metadata: Metadata,
+    /// Channels on which the client sends.
+    channels: u16,
+    arguments: Bytes,
 }
 
 /// The next question to a peer that has finished sending: a ping, to which a machine without that process answers with a reset.
@@ -282,7 +294,22 @@ impl Driver {
 
     fn event(&mut self, event: ServerEvent) {
         match event {
-            event @ ServerEvent::Call { .. } => self.start(event),
+            ServerEvent::Call {
+                call,
+                method,
+                deadline,
+                metadata,
+                channels,
+                arguments,
+                ..
+            } => self.start(NewCall {
+                call,
+                method,
+                deadline,
+                metadata,
+                channels,
+                arguments,
+            }),
             ServerEvent::Channel(event) => self.calls.on_channel(event),
             ServerEvent::Breach { call, code, text } => self.stop(call, code, text),
             ServerEvent::Cancel(call) => self.stop(call, Code::CANCELLED, "cancelled by the caller"),
@@ -295,19 +322,15 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, event: ServerEvent) {
-        let ServerEvent::Call {
+    fn start(&mut self, new: NewCall) {
+        let NewCall {
             call,
             method,
             deadline,
             metadata,
             channels,
             arguments,
-            ..
-        } = event
-        else {
-            return;
-        };
+        } = new;
         self.shared.counters.calls.add(1);
         let none = Metadata::new();
         // The calls before it in this turn may have taken its time (P-35).
