@@ -121,7 +121,7 @@ impl ChannelTable {
 }
 
 fn is_full(connection: &ClientConnection) -> bool {
-    connection.send_queue().len() >= MAX_QUEUED_ITEMS
+    connection.send_queue().committed_len() >= MAX_QUEUED_ITEMS
 }
 
 /// Where the channels of one call hand over what is for the server.

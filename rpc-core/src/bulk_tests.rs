@@ -389,6 +389,17 @@ fn a_small_frame_overtakes_a_bulk() {
 }
 
 #[test]
+fn the_longest_body_is_no_burden_and_the_others_are() {
+    let mut queue = limited(u64::MAX);
+    push(&mut queue, Kind::Reply, 1, 10 << 20);
+    assert!(queue.burden() < 3 * CHUNK_LEN, "{}", queue.burden());
+    push(&mut queue, Kind::Reply, 2, 1 << 20);
+    assert!(queue.burden() > 1 << 20 && queue.burden() < 2 << 20);
+    write_all(&mut queue);
+    assert_eq!(queue.burden(), 0);
+}
+
+#[test]
 fn bulks_take_turns_within_the_limit_on_incomplete_bodies() {
     let mut queue = limited(400_000);
     for (call, len) in [(1, 200_000), (2, 150_000), (3, 100_001), (4, 500_000)] {

@@ -582,7 +582,7 @@ fn answer(connection: &mut ServerConnection, calls: &mut Calls, call: CallId, co
 
 /// Whether items have to wait in their channels.
 fn is_full_of_items(connection: &ServerConnection) -> bool {
-    connection.send_queue().len() >= MAX_QUEUED_ITEMS
+    connection.send_queue().committed_len() >= MAX_QUEUED_ITEMS
 }
 
 /// Where the channels of one call hand over what is for the peer.

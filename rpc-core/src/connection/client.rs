@@ -397,9 +397,10 @@ impl ClientConnection {
         self.has_room() && u32::try_from(self.busy()).is_ok_and(|busy| busy < self.capacity())
     }
 
-    /// Whether what is queued leaves room for a call. The reader does not wait for the writer, so those who write have to.
+    /// Whether what is queued leaves room for a call. The reader does not wait for the writer, so those who write have to; but not for a long body, which lets
+    /// others pass.
     pub fn has_room(&self) -> bool {
-        self.link.send.len() <= self.link.limits.max_held
+        self.link.send.committed_len() <= self.link.limits.max_held
     }
 
     /// Calls that have not ended for their owner.

@@ -343,9 +343,10 @@ impl ServerConnection {
         self.in_flight
     }
 
-    /// Bytes that the connection holds for its peer: bodies of running calls, credit of their channels, and what is queued.
+    /// Bytes that the connection holds for its peer: bodies of running calls, credit of their channels, and what is queued, but for the longest reply: one may be as
+    /// long as the client likes.
     pub fn held(&self) -> usize {
-        self.held + self.link.send.len()
+        self.held + self.link.send.burden()
     }
 
     /// Whether the connection holds so much that it takes no further frames until some calls are done.

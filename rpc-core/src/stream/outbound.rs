@@ -193,19 +193,16 @@ impl Outbound {
             if sink.is_full() {
                 return true;
             }
-            let mut run = match state.full.take() {
-                Some(full) => full,
-                None => std::mem::take(&mut state.run),
-            };
+            let State {
+                full, run, credit, ..
+            } = &mut *state;
+            let run = full.as_mut().unwrap_or(run);
             let cost = run.len() + ITEM_OVERHEAD as usize;
             let packed = run.finish();
-            state.credit -= i64::try_from(cost).unwrap_or(i64::MAX);
+            *credit -= i64::try_from(cost).unwrap_or(i64::MAX);
             sink.item(channel, &mut run.frame, packed);
             run.clear();
-            // Its memory is used again, unless there is a run in the other one.
-            if state.run.is_empty() {
-                state.run = run;
-            }
+            *full = None;
         }
         if state.is_empty() {
             state.flush_end(channel, sink);
