@@ -22,6 +22,8 @@ pub(crate) enum Cost {
     Breach,
     /// A call that is given up: the handler was started for nothing.
     Cancel,
+    /// A call for which the connection has no memory left: the client could not know.
+    Crowded,
     /// A frame of a kind that is not known, which is read and dropped.
     Ignored { len: u32 },
     /// A ping: an answer has to be written.
@@ -36,7 +38,7 @@ impl Cost {
     const fn points(self) -> u32 {
         match self {
             Self::Breach | Self::Ping | Self::Refused => 10,
-            Self::Cancel | Self::SmallGrant => 1,
+            Self::Cancel | Self::Crowded | Self::SmallGrant => 1,
             Self::Ignored { len } => 10 + len / 1024,
         }
     }
@@ -45,6 +47,7 @@ impl Cost {
         match self {
             Self::Breach => "too many frames on channels that do not allow them",
             Self::Cancel => "too many calls given up",
+            Self::Crowded => "too many calls while too much is held",
             Self::Ignored { .. } => "too many frames of unknown kinds",
             Self::Ping => "too many pings",
             Self::Refused => "too many calls above the limits",
