@@ -10,14 +10,14 @@ mod support;
 
 use std::time::Duration;
 
-use rpc_core::connection::{ClientConnection, ClientEvent, ServerConnection, ServerEvent};
+use rpc_core::connection::{ClientConnection, ClientEvent, NewCall, ServerConnection, ServerEvent};
 use rpc_core::error::DecodeError;
 use rpc_core::header::{Flags, FrameHeader, Kind};
-use rpc_core::{CallId, Code, Limits, MethodId};
-use support::{Endpoint, call_frame, frame, hex, start};
+use rpc_core::{CallId, Code, Limits, Metadata, MethodId};
+use support::{Endpoint, call_frame, frame, hex, metadata, start};
 
-const CLIENT_PREFACE: &str = "f5525043 01 01 0804 00000000 00400000 00400000 00000000 00040000 00000000";
-const SERVER_PREFACE: &str = "f5525043 01 01 0804 00000000 00400000 00400000 00000400 00040000 00000000";
+const CLIENT_PREFACE: &str = "f5525043 01 01 0804 00000000 00400000 00040000 00000000 00010000 00000000";
+const SERVER_PREFACE: &str = "f5525043 01 01 0804 00000000 00400000 00040000 00000400 00010000 00000000";
 /// Call 0, 2 ms left, arguments `abc`.
 const CALL: &str = "00000013 01 00 0000 00000000 00000000
     1122334455667788 000007d0 00000000  616263 00000000000000000000000000";
@@ -50,10 +50,24 @@ fn a_client_writes_the_golden_bytes() {
     let mut client = ClientConnection::new(Limits::default(), now);
     let deadline = Some(now + Duration::from_millis(2));
     let first = client
-        .start_call(METHOD, &mut call_frame(b"abc"), deadline, false, now)
+        .start_call(
+            &NewCall {
+                deadline,
+                ..NewCall::of(METHOD)
+            },
+            &mut call_frame(b"abc"),
+            now,
+        )
         .unwrap();
     client
-        .start_call(METHOD, &mut call_frame(b""), None, true, now)
+        .start_call(
+            &NewCall {
+                oneway: true,
+                ..NewCall::of(METHOD)
+            },
+            &mut call_frame(b""),
+            now,
+        )
         .unwrap();
     client.cancel(first);
     client.ping(0xdead_beef);
@@ -84,14 +98,21 @@ fn a_server_reads_the_golden_bytes() {
         method: METHOD,
         deadline,
         oneway,
-        metadata: bytes::Bytes::from_static(metadata),
+        metadata,
+        channels: 0,
         arguments: bytes::Bytes::from_static(arguments),
     };
     let expected = [
         ServerEvent::Greeted,
-        call(0, Some(now + Duration::from_millis(2)), false, b"", b"abc"),
-        call(1, None, true, b"", b""),
-        call(2, None, false, b"\x01\0\x02kvw", b"xyz"),
+        call(
+            0,
+            Some(now + Duration::from_millis(2)),
+            false,
+            Metadata::new(),
+            b"abc",
+        ),
+        call(1, None, true, Metadata::new(), b""),
+        call(2, None, false, metadata(&[("k", b"vw")]), b"xyz"),
         ServerEvent::Cancel(CallId(0)),
         ServerEvent::Goaway {
             code: Code::DRAINING,
@@ -113,9 +134,9 @@ fn a_server_writes_the_golden_bytes() {
         server.receive(&stream(&[CLIENT_PREFACE, CALL, &second, &third]));
         while server.poll_event(now).unwrap().is_some() {}
         match finish {
-            0 => server.reply(CallId(0), &mut frame(b"hello"), false),
-            1 => server.reply(CallId(0), &mut frame(b"no"), true),
-            _ => server.fail(CallId(0), Code::INTERNAL, "oops"),
+            0 => server.reply(CallId(0), &mut frame(b"hello"), Flags::NONE),
+            1 => server.reply(CallId(0), &mut frame(b"no"), Flags::ERROR),
+            _ => server.fail(CallId(0), Code::INTERNAL, "oops", &Metadata::new()),
         }
         server.goaway(Code::DRAINING, "bye");
         assert_eq!(
@@ -131,19 +152,20 @@ fn a_client_reads_the_golden_bytes() {
     let reply = |error, metadata, body| ClientEvent::Reply {
         call: CallId(0),
         error,
-        metadata: bytes::Bytes::from_static(metadata),
+        metadata,
         body: bytes::Bytes::from_static(body),
     };
     let cases = [
-        (REPLY, reply(false, b"", b"hello")),
-        (ERROR_REPLY, reply(true, b"", b"no")),
-        (REPLY_WITH_METADATA, reply(false, b"\x01\0\0k", b"*")),
+        (REPLY, reply(false, Metadata::new(), b"hello")),
+        (ERROR_REPLY, reply(true, Metadata::new(), b"no")),
+        (REPLY_WITH_METADATA, reply(false, metadata(&[("k", b"")]), b"*")),
         (
             FAILURE,
             ClientEvent::Failure {
                 call: CallId(0),
                 code: Code::INTERNAL,
                 text: "oops".into(),
+                metadata: Metadata::new(),
             },
         ),
     ];
@@ -151,12 +173,12 @@ fn a_client_reads_the_golden_bytes() {
         let now = start();
         let mut client = ClientConnection::new(Limits::default(), now);
         client
-            .start_call(METHOD, &mut call_frame(b""), None, false, now)
+            .start_call(&NewCall::of(METHOD), &mut call_frame(b""), now)
             .unwrap();
         client.ping(0xdead_beef);
         client.receive(&stream(&[SERVER_PREFACE, golden, PONG, GOAWAY]));
         let mut events = Vec::new();
-        while let Some(event) = client.poll_event().unwrap() {
+        while let Some(event) = client.poll_event(now).unwrap() {
             events.push(event);
         }
         let goaway = ClientEvent::Goaway {
@@ -205,8 +227,8 @@ fn headers_of_every_other_kind_are_the_golden_bytes() {
             "00000000 06 00 0001 01020304 00010000",
         ),
         (
-            header(Kind::Chunk, Flags::NONE, 0xffff, 0),
-            "00000000 08 00 ffff 01020304 00000000",
+            header(Kind::Stop, Flags::NONE, 1, 0),
+            "00000000 0c 00 0001 01020304 00000000",
         ),
         (
             header(Kind::Extension(0x80), Flags(0xff), 9, 7),

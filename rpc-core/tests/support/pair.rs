@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rpc_core::connection::{ClientConnection, ClientEvent, ServerConnection, ServerEvent};
-use rpc_core::error::ConnectionError;
-use rpc_core::{CallId, Code, Limits, MethodId};
+use rpc_core::connection::{
+    ChannelEvent, ChannelSignal, ClientConnection, ClientEvent, NewCall, ServerConnection, ServerEvent,
+};
+use rpc_core::error::{ConnectionError, StartError};
+use rpc_core::header::Flags;
+use rpc_core::{CallId, Code, Limits, Metadata, MethodId};
 
 use super::{Endpoint, call_frame, frame, start};
 
@@ -56,14 +59,33 @@ impl Pair {
     }
 
     pub fn start_within(&mut self, arguments: &[u8], timeout: Option<Duration>) -> CallId {
-        let deadline = timeout.map(|timeout| self.now + timeout);
-        self.client
-            .start_call(METHOD, &mut call_frame(arguments), deadline, false, self.now)
-            .unwrap()
+        let new = NewCall {
+            deadline: timeout.map(|timeout| self.now + timeout),
+            ..NewCall::of(METHOD)
+        };
+        self.start_call(&new, arguments).unwrap()
+    }
+
+    pub fn start_call(&mut self, new: &NewCall<'_>, arguments: &[u8]) -> Result<CallId, StartError> {
+        self.client.start_call(new, &mut call_frame(arguments), self.now)
+    }
+
+    /// A call with channels, which has arrived and whose method has as many.
+    pub fn open(&mut self, sends: u16, receives: u16) -> CallId {
+        let new = NewCall {
+            sends,
+            receives,
+            ..NewCall::of(METHOD)
+        };
+        let call = self.start_call(&new, b"").unwrap();
+        self.drive();
+        assert_eq!(self.take_calls(), [call]);
+        self.server.open(call, receives);
+        call
     }
 
     pub fn reply(&mut self, call: CallId, body: &[u8]) {
-        self.server.reply(call, &mut frame(body), false);
+        self.server.reply(call, &mut frame(body), Flags::NONE);
     }
 
     /// Time passes, and both notice.
@@ -109,7 +131,7 @@ impl Pair {
 
     pub fn poll(&mut self) {
         loop {
-            match self.client.poll_event() {
+            match self.client.poll_event(self.now) {
                 Ok(Some(event)) => self.client_events.push(event),
                 Ok(None) => break,
                 Err(error) => assert_eq!(
@@ -174,7 +196,7 @@ impl Pair {
 }
 
 pub fn replied(call: CallId, body: &'static [u8]) -> ClientEvent {
-    let (metadata, body) = (bytes::Bytes::new(), bytes::Bytes::from_static(body));
+    let (metadata, body) = (Metadata::new(), bytes::Bytes::from_static(body));
     ClientEvent::Reply {
         call,
         error: false,
@@ -188,5 +210,30 @@ pub fn failed(call: CallId, code: Code, text: &str) -> ClientEvent {
         call,
         code,
         text: text.into(),
+        metadata: Metadata::new(),
+    }
+}
+
+/// What happened on a channel, for the client.
+pub fn at_client(call: CallId, channel: u16, what: ChannelSignal) -> ClientEvent {
+    ClientEvent::Channel(ChannelEvent { call, channel, what })
+}
+
+/// Likewise for the server.
+pub fn at_server(call: CallId, channel: u16, what: ChannelSignal) -> ServerEvent {
+    ServerEvent::Channel(ChannelEvent { call, channel, what })
+}
+
+pub fn item(body: &[u8]) -> ChannelSignal {
+    ChannelSignal::Item {
+        body: bytes::Bytes::copy_from_slice(body),
+        packed: false,
+    }
+}
+
+pub fn end(code: Code) -> ChannelSignal {
+    ChannelSignal::End {
+        code,
+        metadata: Metadata::new(),
     }
 }
