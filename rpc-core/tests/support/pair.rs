@@ -21,6 +21,8 @@ pub struct Pair {
     pub chunk: usize,
     pub to_server: Vec<u8>,
     pub to_client: Vec<u8>,
+    /// Channels on which the server sends in each call, opened as the call is reported.
+    pub opens: u16,
     pub client_events: Vec<ClientEvent>,
     pub server_events: Vec<ServerEvent>,
     pub client_error: Option<ConnectionError>,
@@ -47,6 +49,7 @@ impl Pair {
             chunk: usize::MAX,
             to_server: Vec::new(),
             to_client: Vec::new(),
+            opens: 0,
             client_events: Vec::new(),
             server_events: Vec::new(),
             client_error: None,
@@ -118,6 +121,14 @@ impl Pair {
         len
     }
 
+    /// Moves exactly that much of what the client has queued to the server, where it is read bit by bit.
+    pub fn pass_to_server(&mut self, len: usize) {
+        let bytes = self.client.transmit(len);
+        assert_eq!(bytes.len(), len);
+        self.to_server.extend(bytes);
+        while self.deliver_to_server(usize::MAX) > 0 {}
+    }
+
     /// Delivers everything in both directions.
     pub fn drive(&mut self) {
         loop {
@@ -143,7 +154,14 @@ impl Pair {
         }
         loop {
             match self.server.poll_event(self.now) {
-                Ok(Some(event)) => self.server_events.push(event),
+                Ok(Some(event)) => {
+                    if let ServerEvent::Call { call, .. } = event
+                        && self.opens > 0
+                    {
+                        self.server.open(call, self.opens);
+                    }
+                    self.server_events.push(event);
+                }
                 Ok(None) => break,
                 Err(error) => assert_eq!(
                     self.server_error.replace(error),
