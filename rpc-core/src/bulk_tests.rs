@@ -143,6 +143,7 @@ impl Reassembler {
             | Kind::Ping
             | Kind::Pong
             | Kind::Goaway
+            | Kind::Stop
             | Kind::Extension(_) => {
                 panic!("{header:?}")
             }

@@ -226,10 +226,8 @@ mod tests {
                 "{len} bytes"
             );
         }
-        static NONE: [u8; 4] = [0; 4];
-        assert!(Run::packed(Bytes::from_static(&NONE)).is_err());
-        static MANY: [u8; 4] = [0xff; 4];
-        assert!(Run::packed(Bytes::from_static(&MANY)).is_err());
+        assert!(Run::packed(Bytes::from_static(&[0; 4])).is_err());
+        assert!(Run::packed(Bytes::from_static(&[0xff; 4])).is_err());
     }
 
     #[test]
