@@ -211,8 +211,7 @@ impl InProcessCall {
                 Ok(Poll::Ready(completed)) => running.completed = Some(completed),
                 Ok(Poll::Pending) => {}
                 Err(_) => {
-                    let failure = CallFailure::from_peer(Code::INTERNAL, "handler panicked");
-                    return Poll::Ready(Err(failure));
+                    return Poll::Ready(answer(Completed::panicked(&self.control)));
                 }
             }
         }

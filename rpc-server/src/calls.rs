@@ -308,7 +308,7 @@ impl Calls {
             }
             Err(_) => {
                 self.shared.counters.handler_panics.add(1);
-                let completed = Completed::failure(Code::INTERNAL, "handler panicked");
+                let completed = Completed::panicked(&running.control);
                 self.complete(call, running, completed)
             }
         }

@@ -180,9 +180,11 @@ impl Outbound {
         self.close(&SendError::Stopped)
     }
 
-    /// Whether items wait here.
+    /// Whether items wait here, or the end that the sender gave: that of the call says less, and would be taken for it.
     pub(crate) fn has_unsent(&self) -> bool {
-        !self.lock().is_empty()
+        let state = self.lock();
+        let is_end_waiting = state.end.is_some() && !state.end_taken && state.closed.is_none();
+        is_end_waiting || !state.is_empty()
     }
 
     /// Hands over what there is, as far as credit and the sink's room go. Whether something is left that only waits for the sink.
