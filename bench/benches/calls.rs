@@ -46,7 +46,13 @@ fn dispatch(c: &mut Criterion) {
         let call = IncomingCall {
             method: 0,
             arguments: arguments.clone(),
-            context: rpc_core::Context::new(Arc::clone(&peer), None, Arc::<CallControl>::default()),
+            channels: rpc_core::stream::UserChannels::default(),
+            context: rpc_core::Context::new(
+                Arc::clone(&peer),
+                None,
+                rpc_core::Metadata::new(),
+                Arc::<CallControl>::default(),
+            ),
             reply: std::mem::take(&mut frame),
             max_reply: 1 << 20,
             workers: Arc::clone(&workers),
@@ -55,7 +61,7 @@ fn dispatch(c: &mut Criterion) {
         let Poll::Ready(completed) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("the handler waits");
         };
-        assert!(matches!(completed.outcome, Outcome::Reply { error: false }));
+        assert!(matches!(completed.outcome, Outcome::Reply { error: false, .. }));
         frame = completed.frame;
         frame.clear();
     };

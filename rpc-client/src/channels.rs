@@ -6,13 +6,10 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use rpc_core::connection::{ChannelEvent, ChannelSignal, ClientConnection};
-use rpc_core::stream::{CallChannels, ChannelSink, Hook};
-use rpc_core::{CallFailure, CallId, Code, FrameBuf, Metadata};
+use rpc_core::stream::{CallChannels, Hook};
+use rpc_core::{CallFailure, CallId};
 
 use crate::connection::Shared;
-
-/// Bytes that are queued for the server before items have to wait in their channels, so that they hold up neither memory nor calls.
-const MAX_QUEUED_ITEMS: usize = 256 << 10;
 
 /// The channels of calls in flight.
 #[derive(Debug)]
@@ -86,7 +83,7 @@ impl ChannelTable {
                 return;
             };
             let Some(channels) = self.of(call) else { continue };
-            if channels.flush(&mut Sink { connection, call }, woken) {
+            if channels.flush(&mut connection.sink(call), woken) {
                 self.flushing.push_back(call);
             }
         }
@@ -94,7 +91,7 @@ impl ChannelTable {
 
     /// Whether channels have something that there is room for.
     pub(crate) fn is_flush_due(&self, connection: &ClientConnection) -> bool {
-        !self.flushing.is_empty() && !is_full(connection)
+        !self.flushing.is_empty() && connection.takes_items()
     }
 
     /// A method has returned.
@@ -117,38 +114,6 @@ impl ChannelTable {
 
     fn take(&mut self, call: CallId) -> Option<Arc<CallChannels>> {
         self.calls.get_mut(call.index())?.take()
-    }
-}
-
-fn is_full(connection: &ClientConnection) -> bool {
-    connection.send_queue().len() >= MAX_QUEUED_ITEMS
-}
-
-/// Where the channels of one call hand over what is for the server.
-struct Sink<'a> {
-    connection: &'a mut ClientConnection,
-    call: CallId,
-}
-
-impl ChannelSink for Sink<'_> {
-    fn is_full(&self) -> bool {
-        is_full(self.connection)
-    }
-
-    fn item(&mut self, channel: u16, frame: &mut FrameBuf, packed: bool) {
-        self.connection.send_item(self.call, channel, frame, packed);
-    }
-
-    fn end(&mut self, channel: u16, code: Code, metadata: &Metadata) {
-        self.connection.end_channel(self.call, channel, code, metadata);
-    }
-
-    fn stop(&mut self, channel: u16) {
-        self.connection.stop_channel(self.call, channel);
-    }
-
-    fn grant(&mut self, channel: u16, bytes: u32) {
-        self.connection.grant(self.call, channel, bytes);
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use rpc_core::call::CALL_PRELUDE_LEN;
 use rpc_core::connection::split_metadata;
-use rpc_core::context::{CallControl, run_within};
+use rpc_core::context::{CallControl, Scope};
 use rpc_core::incoming::{Completed, IncomingCall, Job, Outcome, Workers, WorkersFull};
 use rpc_core::stream::{Bridge, CallChannels};
 use rpc_core::{
@@ -126,7 +126,10 @@ impl<D: Dispatch> Caller for InProcess<D> {
         let oneway = call.method.oneway;
         let control = Arc::new(CallControl::default());
         let channels = bridge.as_ref().map(|bridge| bridge.handler());
-        let call = self.call(method, call, deadline, Arc::clone(&control), channels);
+        let descriptor = call.method;
+        let mut call = self.call(method, call, deadline, Arc::clone(&control), channels);
+        call.context = call.context.traced(descriptor);
+        let scope = call.context.scope();
         let service = Arc::clone(&self.service);
         // Within the future, so that whatever panics does so when it is polled.
         let handler = Box::pin(async move { service.dispatch(call).await });
@@ -135,7 +138,7 @@ impl<D: Dispatch> Caller for InProcess<D> {
             stage: Stage::Running(Running {
                 handler,
                 timer,
-                deadline,
+                scope,
                 completed: None,
             }),
             control,
@@ -188,7 +191,7 @@ enum Stage {
 struct Running {
     handler: Pin<Box<dyn Future<Output = Completed> + Send>>,
     timer: Option<Pin<Box<Sleep>>>,
-    deadline: Option<Instant>,
+    scope: Scope,
     /// The answer, while items of the handler are still to be carried over before it.
     completed: Option<Completed>,
 }
@@ -206,27 +209,22 @@ impl InProcessCall {
     /// Runs the handler on. Its answer, once all that it sent before is carried over.
     fn run(&mut self, running: &mut Running, cx: &mut TaskContext<'_>) -> Poll<Result<Answer, CallFailure>> {
         if running.completed.is_none() {
-            let Running {
-                handler, deadline, ..
-            } = running;
+            let Running { handler, scope, .. } = running;
             // The handler is dropped after a panic, so nobody sees what the panic left half done in it.
-            let poll = || run_within(*deadline, || handler.as_mut().poll(cx));
+            let poll = || scope.run(|| handler.as_mut().poll(cx));
             match catch_unwind(AssertUnwindSafe(poll)) {
                 Ok(Poll::Ready(completed)) => running.completed = Some(completed),
                 Ok(Poll::Pending) => {}
                 Err(_) => {
-                    let failure = CallFailure::from_peer(Code::INTERNAL, "handler panicked");
-                    return Poll::Ready(Err(failure));
+                    return Poll::Ready(answer(Completed::panicked(&self.control)));
                 }
             }
         }
-        let is_carried = self.bridge.as_ref().is_none_or(|bridge| !bridge.has_unsent());
-        if let Some(completed) = running.completed.take_if(|_| is_carried) {
+        if running.completed.is_some() && self.poll_carried(cx).is_pending() {
+            // The answer comes behind the items.
+        } else if let Some(completed) = running.completed.take() {
+            running.scope.record(&completed.outcome);
             return Poll::Ready(answer(completed));
-        }
-        if running.completed.is_some() {
-            // The receiver's grant carries the rest over; nobody else tells this task.
-            cx.waker().wake_by_ref();
         }
         let timer = running.timer.as_mut();
         if timer.is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
@@ -237,6 +235,12 @@ impl InProcessCall {
             return Poll::Ready(Err(failure));
         }
         Poll::Pending
+    }
+
+    fn poll_carried(&self, cx: &TaskContext<'_>) -> Poll<()> {
+        self.bridge
+            .as_ref()
+            .map_or(Poll::Ready(()), |bridge| bridge.poll_carried(cx))
     }
 
     /// Ends the channels of both sides as the call has ended.

@@ -24,6 +24,8 @@ pub(crate) enum Cost {
     Breach,
     /// A call that is given up: the handler was started for nothing.
     Cancel,
+    /// A call for which the connection has no memory left: the client could not know.
+    Crowded,
     /// A frame of a kind that is not known, which is read and dropped.
     Ignored { len: u32 },
     /// A ping: an answer has to be written.
@@ -39,7 +41,7 @@ impl Cost {
         match self {
             Self::BadCall => 5,
             Self::Breach | Self::Ping | Self::Refused => 10,
-            Self::Cancel | Self::SmallGrant => 1,
+            Self::Cancel | Self::Crowded | Self::SmallGrant => 1,
             Self::Ignored { len } => 10 + len / 1024,
         }
     }
@@ -49,6 +51,7 @@ impl Cost {
             Self::BadCall => "too many calls that no method answers",
             Self::Breach => "too many frames on channels that do not allow them",
             Self::Cancel => "too many calls given up",
+            Self::Crowded => "too many calls while too much is held",
             Self::Ignored { .. } => "too many frames of unknown kinds",
             Self::Ping => "too many pings",
             Self::Refused => "too many calls above the limits",

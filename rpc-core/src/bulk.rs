@@ -137,6 +137,14 @@ struct Flow {
     counted: u64,
 }
 
+impl Flow {
+    fn len(&self) -> usize {
+        let cut = self.cut.as_ref().map_or(0, |cut| cut.left);
+        let frames = self.frames.iter().map(|(frame, _)| pending_len(frame));
+        cut + frames.sum::<usize>()
+    }
+}
+
 struct Cut {
     kind: Kind,
     parts: Parts,
@@ -175,6 +183,11 @@ impl Bulks {
 
     pub(crate) fn pending(&self) -> usize {
         self.pending
+    }
+
+    /// The longest that one call has here.
+    pub(crate) fn longest(&self) -> usize {
+        self.flows.values().map(Flow::len).max().unwrap_or(0)
     }
 
     pub(crate) fn take_progress(&mut self) -> Option<Progress> {

@@ -143,6 +143,7 @@ impl Reassembler {
             | Kind::Ping
             | Kind::Pong
             | Kind::Goaway
+            | Kind::Stop
             | Kind::Extension(_) => {
                 panic!("{header:?}")
             }
@@ -386,6 +387,17 @@ fn a_small_frame_overtakes_a_bulk() {
             assert_eq!(end, queue.transmitted() + before as u64 + 32);
         }
     }
+}
+
+#[test]
+fn the_longest_body_is_no_burden_and_the_others_are() {
+    let mut queue = limited(u64::MAX);
+    push(&mut queue, Kind::Reply, 1, 10 << 20);
+    assert!(queue.burden() < 3 * CHUNK_LEN, "{}", queue.burden());
+    push(&mut queue, Kind::Reply, 2, 1 << 20);
+    assert!(queue.burden() > 1 << 20 && queue.burden() < 2 << 20);
+    write_all(&mut queue);
+    assert_eq!(queue.burden(), 0);
 }
 
 #[test]

@@ -190,6 +190,8 @@ pub struct Call<C: Caller, T: Wire, E = Infallible> {
     options: CallOptions,
     metadata: Metadata,
     channels: Option<Arc<CallChannels>>,
+    #[cfg(feature = "tracing")]
+    span: Option<tracing::Span>,
     _types: PhantomData<fn() -> (T, E)>,
 }
 
@@ -220,6 +222,8 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
             options,
             metadata: Metadata::default(),
             channels: None,
+            #[cfg(feature = "tracing")]
+            span: None,
             _types: PhantomData,
         }
     }
@@ -275,6 +279,38 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, CallFailure>> {
+        #[cfg(feature = "tracing")]
+        {
+            let span = self.span.get_or_insert_with(|| {
+                use crate::trace::{TRACEPARENT, TraceContext, caller_span};
+                let own = TraceContext::of(&self.metadata);
+                let trace = own.unwrap_or_else(|| {
+                    let parent = crate::context::inherited_trace();
+                    let trace = parent.map_or_else(TraceContext::root, TraceContext::child);
+                    // Without room for it the call goes untraced rather than not at all.
+                    let _ = self.metadata.set(TRACEPARENT, trace.to_string());
+                    trace
+                });
+                caller_span(self.method, trace)
+            });
+            let span = span.clone();
+            let polled = span.in_scope(|| self.poll_untraced(cx));
+            match &polled {
+                Poll::Ready(Ok(answer)) => {
+                    span.record("outcome", if answer.error { "error" } else { "ok" });
+                }
+                Poll::Ready(Err(failure)) => {
+                    span.record("outcome", tracing::field::display(failure));
+                }
+                Poll::Pending => {}
+            }
+            polled
+        }
+        #[cfg(not(feature = "tracing"))]
+        self.poll_untraced(cx)
+    }
+
+    fn poll_untraced(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, CallFailure>> {
         loop {
             match std::mem::replace(&mut self.state, State::Done) {
                 State::Ready(_, Err(error)) => return Poll::Ready(Err(error.into())),

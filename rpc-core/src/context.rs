@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::extensions::Extensions;
+use crate::incoming::Outcome;
 use crate::metadata::{Metadata, MetadataError};
+use crate::service::MethodDescriptor;
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,29 +107,75 @@ impl CallControl {
     }
 }
 
-thread_local! {
-    /// The deadline of the call whose handler runs on this thread.
-    static INHERITED: Cell<Option<Instant>> = const { Cell::new(None) };
+/// What calls inherit that a handler makes where it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    inherited: Inherited,
+    #[cfg(feature = "tracing")]
+    span: Option<tracing::Span>,
 }
 
-/// Runs a part of a handler: calls that it makes meanwhile are given its deadline, if theirs is later or there is none.
-///
-/// Whoever polls handlers does it within this function.
-pub fn run_within<R>(deadline: Option<Instant>, run: impl FnOnce() -> R) -> R {
-    /// Goes back to what was before, also after a panic.
-    struct Restore(Option<Instant>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            INHERITED.set(self.0);
+#[derive(Clone, Copy, Debug, Default)]
+struct Inherited {
+    deadline: Option<Instant>,
+    #[cfg(feature = "tracing")]
+    trace: Option<crate::trace::TraceContext>,
+}
+
+thread_local! {
+    /// What is inherited from the call whose handler runs on this thread.
+    static INHERITED: Cell<Inherited> = const {
+        Cell::new(Inherited {
+            deadline: None,
+            #[cfg(feature = "tracing")]
+            trace: None,
+        })
+    };
+}
+
+impl Scope {
+    /// Runs a part of the handler: calls that it makes meanwhile are given its deadline, if theirs is later or there is none, and belong to its trace. Whoever
+    /// polls handlers does it within this function.
+    pub fn run<R>(&self, run: impl FnOnce() -> R) -> R {
+        /// Goes back to what was before, also after a panic.
+        struct Restore(Inherited);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                INHERITED.set(self.0);
+            }
+        }
+        let _restore = Restore(INHERITED.replace(self.inherited));
+        #[cfg(feature = "tracing")]
+        let _entered = self.span.as_ref().map(tracing::Span::enter);
+        run()
+    }
+
+    /// Takes note in the span of how the call ended.
+    #[cfg_attr(
+        not(feature = "tracing"),
+        expect(unused_variables, reason = "for the feature")
+    )]
+    pub fn record(&self, outcome: &Outcome) {
+        #[cfg(feature = "tracing")]
+        if let Some(span) = &self.span {
+            match outcome {
+                Outcome::Reply { error: false, .. } => span.record("outcome", "ok"),
+                Outcome::Reply { error: true, .. } => span.record("outcome", "error"),
+                Outcome::Failure(code, _) => span.record("outcome", code.name()),
+            };
         }
     }
-    let _restore = Restore(INHERITED.replace(deadline));
-    run()
 }
 
 /// The deadline that a call inherits which is made here and now.
-pub fn inherited_deadline() -> Option<Instant> {
-    INHERITED.get()
+pub(crate) fn inherited_deadline() -> Option<Instant> {
+    INHERITED.get().deadline
+}
+
+/// The trace that a call belongs to which is made here and now.
+#[cfg(feature = "tracing")]
+pub(crate) fn inherited_trace() -> Option<crate::trace::TraceContext> {
+    INHERITED.get().trace
 }
 
 /// What a handler can know about its call: take `cx: &Context` as its first parameter. Nothing of it is an argument on the wire.
@@ -138,6 +186,10 @@ pub struct Context {
     metadata: Metadata,
     extensions: Extensions,
     control: Arc<CallControl>,
+    #[cfg(feature = "tracing")]
+    trace: Option<crate::trace::TraceContext>,
+    #[cfg(feature = "tracing")]
+    span: Option<tracing::Span>,
 }
 
 /// A call waits in a layer, as long as this lives. Made by [`Context::hold`].
@@ -165,6 +217,41 @@ impl Context {
             metadata,
             extensions: Extensions::default(),
             control,
+            #[cfg(feature = "tracing")]
+            trace: None,
+            #[cfg(feature = "tracing")]
+            span: None,
+        }
+    }
+
+    /// Opens the span of the call, below its caller's, if the feature `tracing` is on.
+    #[must_use]
+    #[cfg_attr(
+        not(feature = "tracing"),
+        expect(unused_mut, unused_variables, reason = "for the feature")
+    )]
+    pub fn traced(mut self, method: &MethodDescriptor) -> Self {
+        #[cfg(feature = "tracing")]
+        {
+            use crate::trace::{TraceContext, handler_span};
+            let parent = TraceContext::of(&self.metadata);
+            let trace = parent.map_or_else(TraceContext::root, TraceContext::child);
+            self.span = Some(handler_span(method, &self.peer, parent, trace));
+            self.trace = Some(trace);
+        }
+        self
+    }
+
+    /// What calls inherit that the handler makes.
+    pub fn scope(&self) -> Scope {
+        Scope {
+            inherited: Inherited {
+                deadline: self.deadline,
+                #[cfg(feature = "tracing")]
+                trace: self.trace,
+            },
+            #[cfg(feature = "tracing")]
+            span: self.span.clone(),
         }
     }
 

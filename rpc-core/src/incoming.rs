@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::archive::{ArchiveError, Decoder, access};
 use crate::code::Code;
 use crate::connection::write_metadata;
-use crate::context::{CallControl, Context, run_within};
+use crate::context::{CallControl, Context};
 use crate::encode::{EncodeError, Encoder, encode};
 use crate::frame_buf::FrameBuf;
 use crate::metadata::Metadata;
@@ -89,14 +89,14 @@ impl IncomingCall {
     /// Dropping the future does not stop a job that runs: [`Context::is_cancelled`] tells it.
     pub async fn on_workers(mut self, handler: impl FnOnce(Self) -> Completed + Send + 'static) -> Completed {
         let control = Arc::clone(self.context.control());
-        let deadline = self.context.deadline();
+        let (deadline, scope) = (self.context.deadline(), self.context.scope());
         let workers = Arc::clone(&self.workers);
         let done = Arc::new(Done::default());
-        let sender = DoneSender(Some(Arc::clone(&done)));
+        let sender = DoneSender(Some((Arc::clone(&done), Arc::clone(&control))));
         control.move_to_worker();
         let run = move |verdict| {
             let completed = match verdict {
-                Verdict::Run => run_within(deadline, || handler(self)),
+                Verdict::Run => scope.run(|| handler(self)),
                 Verdict::Expired => self
                     .take_reply()
                     .fail(Code::EXPIRED, "time ran out in the worker queue"),
@@ -257,6 +257,14 @@ impl Completed {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The handler panicked. What it has said about its answer goes with that.
+    pub fn panicked(control: &CallControl) -> Self {
+        Self {
+            metadata: control.take_reply_metadata(),
+            ..Self::failure(Code::INTERNAL, "handler panicked")
+        }
+    }
 }
 
 /// Where plain `fn` handlers run: the worker pool of a server, or the caller's own thread in tests.
@@ -333,20 +341,10 @@ impl Done {
             }
         }
     }
-}
 
-/// Leaves exactly one answer: the handler's, or when it is dropped without one (the handler panicked, the pool is gone) a failure.
-struct DoneSender(Option<Arc<Done>>);
-
-impl DoneSender {
-    fn send(mut self, completed: Completed) {
-        self.leave(completed);
-    }
-
-    fn leave(&mut self, completed: Completed) {
-        let Some(done) = self.0.take() else { return };
+    fn leave(&self, completed: Completed) {
         let waker = {
-            let mut state = done.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             state.0 = Some(completed);
             state.1.take()
         };
@@ -356,10 +354,21 @@ impl DoneSender {
     }
 }
 
+/// Leaves exactly one answer: the handler's, or when it is dropped without one (the handler panicked, the pool is gone) a failure.
+struct DoneSender(Option<(Arc<Done>, Arc<CallControl>)>);
+
+impl DoneSender {
+    fn send(mut self, completed: Completed) {
+        if let Some((done, _)) = self.0.take() {
+            done.leave(completed);
+        }
+    }
+}
+
 impl Drop for DoneSender {
     fn drop(&mut self) {
-        if self.0.is_some() {
-            self.leave(Completed::failure(Code::INTERNAL, "handler panicked"));
+        if let Some((done, control)) = self.0.take() {
+            done.leave(Completed::panicked(&control));
         }
     }
 }

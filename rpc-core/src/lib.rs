@@ -65,6 +65,7 @@ pub mod failure;
 pub mod format;
 pub mod frame_buf;
 pub mod header;
+pub mod health;
 pub mod id;
 pub mod incoming;
 pub mod limits;
@@ -77,6 +78,7 @@ pub mod schema;
 pub mod send_queue;
 pub mod service;
 pub mod stream;
+pub mod trace;
 pub mod wire;
 
 #[doc(hidden)]

@@ -61,7 +61,10 @@ fn naive(mut stream: &[u8]) -> Found {
         let Some(bytes) = stream.first_chunk() else {
             break Ok((stream.len(), HEADER_LEN));
         };
-        let header = FrameHeader::decode(bytes, MAX_FRAME).unwrap();
+        let header = match FrameHeader::decode(bytes, MAX_FRAME) {
+            Ok(header) => header,
+            Err(error) => break Err(error),
+        };
         let len = header.body_len as usize;
         if header.kind == Kind::Chunk
             && let Some((body, total, _)) = open.get(&header.call)
@@ -92,12 +95,15 @@ fn naive(mut stream: &[u8]) -> Found {
         } else if let Some((so_far, total, kept)) = open.get_mut(&header.call) {
             so_far.extend_from_slice(body);
             if so_far.len() == *total {
-                if *kept {
-                    received.push(Received::Body {
-                        call: header.call,
+                let call = header.call;
+                received.push(if *kept {
+                    Received::Body {
+                        call,
                         body: std::mem::take(so_far).into(),
-                    });
-                }
+                    }
+                } else {
+                    Received::Dropped { call }
+                });
                 open.remove(&header.call);
             }
         } else {
@@ -141,7 +147,7 @@ fn take(inbox: &mut Inbox, received: &mut Vec<Received>) -> Result<(), DecodeErr
                 }
             }
             Received::Body { body, .. } => assert!(body.as_ptr().addr() % 16 == 0),
-            Received::Stray(_) => {}
+            Received::Stray(_) | Received::Dropped { .. } => {}
             Received::Misfit { .. } => {
                 assert_eq!(inbox.next(MAX_FRAME), Ok(Some(next.clone())));
                 received.push(next);
@@ -270,7 +276,7 @@ proptest! {
             found
                 .iter()
                 .filter(|next| match next {
-                    Received::Body { call, .. } => *call != CallId(1),
+                    Received::Body { call, .. } | Received::Dropped { call } => *call != CallId(1),
                     Received::Stray(header) => header.call != CallId(1),
                     Received::Frame(_) | Received::Misfit { .. } => true,
                 })
@@ -471,7 +477,8 @@ fn a_discarded_body_takes_no_memory_and_still_has_to_fit() {
     read(&mut inbox, &mut too_long.as_slice(), HEADER_LEN);
     assert_eq!(inbox.next(MAX_FRAME), Ok(Some(misfit)));
     inbox.consume(HEADER_LEN);
-    assert_eq!(pour(&mut inbox, &chunk(1, 100_000)).2, []);
+    let dropped = Received::Dropped { call: CallId(1) };
+    assert_eq!(pour(&mut inbox, &chunk(1, 100_000)).2, [dropped]);
     assert!(!inbox.is_incomplete(CallId(1)));
     assert!(
         inbox.copied_bytes() - copied < 200_000,

@@ -111,6 +111,11 @@ impl SendQueue {
         self.pieces.unsent + self.bulks.pending()
     }
 
+    /// Bytes that are waiting, without those of the one call that has the longest body under way: what is counted against a limit that a single body may exceed.
+    pub fn burden(&self) -> usize {
+        self.len() - self.bulks.longest()
+    }
+
     /// Whether nothing is waiting.
     pub fn is_empty(&self) -> bool {
         self.pieces.unsent == 0 && self.bulks.is_empty()

@@ -11,7 +11,7 @@ mod support;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rpc_core::connection::{ClientConnection, ServerConnection, ServerEvent};
+use rpc_core::connection::{ClientConnection, NewCall, ServerConnection, ServerEvent};
 use rpc_core::error::{ConnectionError, DecodeError, Guess, HandshakeError, ProtocolError};
 use rpc_core::format::ArchiveFormat;
 use rpc_core::header::{Flags, FrameHeader, Kind};
@@ -29,7 +29,7 @@ fn server() -> ServerConnection {
 fn client() -> ClientConnection {
     let mut client = ClientConnection::new(Limits::default(), start());
     client
-        .start_call(METHOD, &mut call_frame(b""), None, false, start())
+        .start_call(&NewCall::of(METHOD), &mut call_frame(b""), start())
         .unwrap();
     client.transmit(usize::MAX);
     client
@@ -305,7 +305,7 @@ fn a_stream_that_ends_anywhere_yields_the_frames_that_are_whole() {
 /// P-11, F6: on the header alone.
 #[test]
 fn a_length_above_the_limit_is_refused_on_the_header_alone() {
-    let limit = Limits::default().max_body;
+    let limit = Limits::default().max_frame;
     for len in [limit + 1, 1 << 31, u32::MAX] {
         let header = FrameHeader {
             body_len: len,
@@ -397,7 +397,7 @@ fn every_kind_has_one_outcome_per_role() {
         let (by_server, by_client) = match kind {
             Kind::Call | Kind::Cancel => (None, Some(wrong)),
             Kind::Reply | Kind::Failure => (Some(wrong), None),
-            Kind::Item | Kind::End | Kind::Credit => {
+            Kind::Item | Kind::End | Kind::Credit | Kind::Stop => {
                 let error = Some(ProtocolError::NoSuchChannel {
                     kind,
                     call: id,
@@ -406,7 +406,7 @@ fn every_kind_has_one_outcome_per_role() {
                 (error, error)
             }
             Kind::Chunk => {
-                let error = Some(ProtocolError::Chunked { kind, call: id });
+                let error = Some(ProtocolError::ChunkUnexpected { call: id });
                 (error, error)
             }
             Kind::Ping | Kind::Pong | Kind::Goaway | Kind::Extension(_) => (None, None),
@@ -445,23 +445,7 @@ fn an_ignored_kind_is_ignored_with_its_body() {
 
 /// P-13, F12: flags that the kind has and the situation has not.
 #[test]
-fn chunked_bodies_and_descriptors_are_refused_where_nobody_offered_them() {
-    let chunked = |kind| FrameHeader {
-        flags: Flags::CHUNKED,
-        aux: 20_000,
-        ..FrameHeader::new(kind, CallId(0))
-    };
-    let error = |kind| ProtocolError::Chunked {
-        kind,
-        call: CallId(0),
-    };
-    let bytes = raw(chunked(Kind::Call), &[0; 16]);
-    assert_refused(&server_gets(&bytes), error(Kind::Call), Code::PROTOCOL);
-    assert_refused(
-        &client_gets(&raw(chunked(Kind::Reply), &[])),
-        error(Kind::Reply),
-        Code::PROTOCOL,
-    );
+fn descriptors_are_refused_where_nobody_offered_them() {
     let with_files = |kind| FrameHeader {
         flags: Flags::DESCRIPTORS,
         channel: 1,
@@ -513,7 +497,7 @@ fn a_call_on_a_busy_slot_is_a_protocol_error_and_one_beyond_the_limit_is_refused
 fn metadata_that_is_too_large_fails_its_call_only() {
     let cases = [
         (8_193, "metadata of 8193 bytes exceeds the limit of 8192"),
-        (u32::MAX, "metadata of 4294967295 bytes exceeds the limit of 8192"),
+        (u16::MAX, "metadata of 65535 bytes exceeds the limit of 8192"),
         (17, "metadata of 17 bytes exceeds its frame"),
         (8_192, "metadata of 8192 bytes exceeds its frame"),
     ];
@@ -549,7 +533,7 @@ fn a_cancel_for_nothing_is_ignored() {
 /// P-33: also on a slot that is busy.
 #[test]
 fn items_on_a_call_without_channels_are_refused() {
-    for kind in [Kind::Item, Kind::End, Kind::Credit] {
+    for kind in [Kind::Item, Kind::End, Kind::Credit, Kind::Stop] {
         for id in [3, 4] {
             let call = CallId(id);
             let trace = server_gets(&[plain(Kind::Call, 3), plain(kind, id)].concat());
@@ -619,7 +603,7 @@ fn an_unknown_failure_code_is_kept() {
     };
     let trace = client_gets(&raw(header, &[b'a', 0xff]));
     assert_eq!(trace.error, None);
-    let expected = "Failure { call: CallId(0), code: Code(4711 unknown), text: \"a\u{fffd}\" }";
+    let expected = "Failure { call: CallId(0), code: Code(4711 unknown), text: \"a\u{fffd}\", metadata: {} }";
     assert_eq!(trace.events[1], expected);
 }
 
@@ -677,7 +661,7 @@ fn nothing_follows_a_protocol_error() {
     .concat();
     let trace = play(&mut server, &bytes, usize::MAX, false);
     assert_eq!(trace.events.len(), 2);
-    server.reply(CallId(0), &mut frame(b"late"), false);
+    server.reply(CallId(0), &mut frame(b"late"), Flags::NONE);
     server.goaway(Code::OK, "late");
     server.ping(1);
     assert!(server.is_finished() && server.send_queue().is_empty());

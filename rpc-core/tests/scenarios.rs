@@ -11,9 +11,10 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rpc_core::connection::{ClientEvent, Sent, ServerEvent};
+use rpc_core::connection::{ClientEvent, NewCall, Sent, ServerEvent};
 use rpc_core::error::{ConnectionError, HandshakeError, StartError};
-use rpc_core::{CallId, Code, Limits};
+use rpc_core::header::Flags;
+use rpc_core::{CallId, Code, Limits, Metadata};
 use support::pair::{METHOD, Pair, failed, replied};
 use support::{Endpoint, call_frame, frame};
 
@@ -32,7 +33,8 @@ fn a_call_is_answered_and_its_slot_is_free_again() {
             method: METHOD,
             deadline: None,
             oneway: false,
-            metadata: Bytes::new(),
+            metadata: Metadata::new(),
+            channels: 0,
             arguments: Bytes::from_static(b"arguments"),
         };
         assert_eq!(pair.take_server_events(), [expected]);
@@ -89,7 +91,7 @@ fn calls_may_follow_the_preface_at_once_within_the_guaranteed_limits() {
     );
     let start = |pair: &mut Pair, len| {
         let mut frame = call_frame(&vec![0; len]);
-        let result = pair.client.start_call(METHOD, &mut frame, None, false, pair.now);
+        let result = pair.client.start_call(&NewCall::of(METHOD), &mut frame, pair.now);
         assert_eq!(
             result.is_err(),
             frame.body_len() > 0,
@@ -145,10 +147,12 @@ fn a_server_says_nothing_before_it_has_seen_the_magic() {
 #[test]
 fn a_oneway_call_is_reported_as_such_and_ended_all_the_same() {
     let mut pair = Pair::new();
-    let call = pair
-        .client
-        .start_call(METHOD, &mut call_frame(b""), None, true, pair.now)
-        .unwrap();
+    let oneway = NewCall {
+        oneway: true,
+        ..NewCall::of(METHOD)
+    };
+    let call = pair.start_call(&oneway, b"").unwrap();
+    assert_eq!((pair.client.waiting(), pair.client.is_idle()), (0, false));
     pair.drive();
     assert!(matches!(
         pair.take_server_events()[..],
@@ -156,7 +160,8 @@ fn a_oneway_call_is_reported_as_such_and_ended_all_the_same() {
     ));
     pair.reply(call, b"");
     pair.drive();
-    assert_eq!(pair.take_client_events(), [replied(call, b"")]);
+    assert_eq!(pair.take_client_events(), [ClientEvent::Released]);
+    assert!(pair.client.is_idle());
     pair.assert_idle();
 }
 
@@ -167,7 +172,7 @@ fn the_error_of_a_method_is_told_from_its_value() {
     let call = pair.start(b"");
     pair.drive();
     pair.take_calls();
-    pair.server.reply(call, &mut frame(b"no"), true);
+    pair.server.reply(call, &mut frame(b"no"), Flags::ERROR);
     pair.drive();
     assert!(matches!(
         pair.take_client_events()[..],
@@ -184,7 +189,8 @@ fn a_failure_carries_its_code_and_a_text_that_is_cut_at_its_limit() {
     pair.drive();
     pair.take_calls();
     let text = "ä".repeat(5_000);
-    pair.server.fail(call, Code::SCHEMA_MISMATCH, &text);
+    pair.server
+        .fail(call, Code::SCHEMA_MISMATCH, &text, &Metadata::new());
     pair.drive();
     assert_eq!(
         pair.take_client_events(),
@@ -206,7 +212,7 @@ fn a_reply_above_the_clients_limit_becomes_a_failure_that_names_both_numbers() {
     pair.drive();
     assert_eq!(pair.take_calls(), [call]);
     let mut frame = frame(&[0; 20_001]);
-    pair.server.reply(call, &mut frame, false);
+    pair.server.reply(call, &mut frame, Flags::NONE);
     assert_eq!(frame.body_len(), 0);
     pair.drive();
     let text = "reply of 20001 bytes exceeds the client's limit of 20000";
@@ -231,7 +237,7 @@ fn a_cancelled_call_keeps_its_slot_until_the_server_has_stopped_it() {
     assert_eq!((pair.client.waiting(), pair.client.busy()), (0, 1));
     assert_ne!(pair.start(b""), call);
     pair.drive();
-    pair.server.fail(call, Code::CANCELLED, "");
+    pair.server.fail(call, Code::CANCELLED, "", &Metadata::new());
     pair.drive();
     assert_eq!(pair.take_client_events(), [ClientEvent::Released]);
     let second = pair.take_calls();
@@ -276,7 +282,10 @@ fn a_deadline_ends_the_call_at_both_ends() {
         (vec![], vec![])
     );
     pair.advance(MS);
-    assert_eq!(pair.take_client_events(), [ClientEvent::Expired(call)]);
+    assert_eq!(
+        pair.take_client_events(),
+        [ClientEvent::Expired(call, Sent::MaybeSent)]
+    );
     assert_eq!(pair.take_server_events(), [ServerEvent::Expire(call)]);
     assert_eq!(pair.client.deadline(), Some(pair.now + 20 * MS));
     pair.drive();
@@ -285,7 +294,7 @@ fn a_deadline_ends_the_call_at_both_ends() {
         [],
         "the cancel of a call that is being stopped says nothing new"
     );
-    pair.server.fail(call, Code::DEADLINE, "");
+    pair.server.fail(call, Code::DEADLINE, "", &Metadata::new());
     pair.reply(other, b"in time");
     pair.drive();
     assert_eq!(
@@ -308,7 +317,10 @@ fn a_deadline_that_passes_while_the_reply_is_under_way_ends_the_call_once() {
     pair.transmit();
     pair.advance(10 * MS);
     assert_eq!(pair.take_server_events(), []);
-    assert_eq!(pair.take_client_events(), [ClientEvent::Expired(call)]);
+    assert_eq!(
+        pair.take_client_events(),
+        [ClientEvent::Expired(call, Sent::MaybeSent)]
+    );
     pair.drive();
     assert_eq!(pair.take_client_events(), [ClientEvent::Released]);
     pair.assert_idle();
@@ -330,7 +342,7 @@ fn a_call_that_is_cancelled_after_its_deadline_was_noticed_ends_once() {
         [ServerEvent::Cancel(call)],
         "one cancel was sent"
     );
-    pair.server.fail(call, Code::CANCELLED, "");
+    pair.server.fail(call, Code::CANCELLED, "", &Metadata::new());
     pair.drive();
     assert_eq!(pair.take_client_events(), [ClientEvent::Released]);
     pair.assert_idle();
@@ -340,9 +352,11 @@ fn a_call_that_is_cancelled_after_its_deadline_was_noticed_ends_once() {
 #[test]
 fn an_expired_call_is_not_sent_and_a_time_beyond_the_field_is_sent_as_none() {
     let mut pair = Pair::new();
-    let result = pair
-        .client
-        .start_call(METHOD, &mut call_frame(b""), Some(pair.now), false, pair.now);
+    let late = NewCall {
+        deadline: Some(pair.now),
+        ..NewCall::of(METHOD)
+    };
+    let result = pair.start_call(&late, b"");
     assert_eq!(result, Err(StartError::Expired));
     assert!(pair.client.send_queue().is_empty());
     let days = Duration::from_secs(24 * 3600);
@@ -353,10 +367,13 @@ fn an_expired_call_is_not_sent_and_a_time_beyond_the_field_is_sent_as_none() {
         [ServerEvent::Call { deadline: None, .. }]
     ));
     pair.advance(days);
-    assert_eq!(pair.take_client_events(), [ClientEvent::Expired(call)]);
+    assert_eq!(
+        pair.take_client_events(),
+        [ClientEvent::Expired(call, Sent::MaybeSent)]
+    );
     pair.drive();
     assert_eq!(pair.take_server_events(), [ServerEvent::Cancel(call)]);
-    pair.server.fail(call, Code::CANCELLED, "");
+    pair.server.fail(call, Code::CANCELLED, "", &Metadata::new());
     pair.drive();
     assert_eq!(pair.take_client_events(), [ClientEvent::Released]);
     pair.assert_idle();
@@ -386,9 +403,7 @@ fn a_draining_server_finishes_what_it_has_taken() {
         [],
         "a call that is not taken is not reported"
     );
-    let result = pair
-        .client
-        .start_call(METHOD, &mut call_frame(b""), None, false, pair.now);
+    let result = pair.start_call(&NewCall::of(METHOD), b"");
     assert_eq!(result, Err(StartError::Draining));
     assert!(!pair.client.is_finished() && !pair.server.is_finished());
     pair.reply(taken, b"value");
@@ -431,9 +446,7 @@ fn a_goaway_for_a_reason_closes_the_connection() {
         pair.client.abandon_all().collect::<Vec<_>>(),
         [(taken, Sent::MaybeSent)]
     );
-    let result = pair
-        .client
-        .start_call(METHOD, &mut call_frame(b""), None, false, pair.now);
+    let result = pair.start_call(&NewCall::of(METHOD), b"");
     assert_eq!(result, Err(StartError::Closed));
 }
 
@@ -583,8 +596,9 @@ fn ending_a_call_twice_sends_one_final_frame() {
     assert_eq!(pair.take_calls(), [call]);
     pair.reply(call, b"first");
     pair.reply(call, b"second");
-    pair.server.fail(call, Code::INTERNAL, "third");
-    pair.server.fail(CallId(9_999), Code::INTERNAL, "never called");
+    pair.server.fail(call, Code::INTERNAL, "third", &Metadata::new());
+    pair.server
+        .fail(CallId(9_999), Code::INTERNAL, "never called", &Metadata::new());
     pair.drive();
     assert_eq!(pair.take_client_events(), [replied(call, b"first")]);
     pair.client.cancel(call);

@@ -3,7 +3,8 @@
 #![allow(
     dead_code,
     non_camel_case_types,
-    reason = "the names are there to be in the way"
+    clippy::unwrap_used,
+    reason = "the names are there to be in the way, and handlers are part of the test"
 )]
 
 mod support;
@@ -38,6 +39,9 @@ mod shadowed {
     pub(crate) struct Into;
     pub(crate) struct Fn;
     pub(crate) struct Iterator;
+    pub(crate) struct Opening;
+    pub(crate) struct StreamCall;
+    pub(crate) struct UserChannels;
     pub(crate) struct PartialEq;
     pub(crate) mod core {}
     pub(crate) mod std {}
@@ -70,6 +74,17 @@ mod shadowed {
         pub(crate) resolver: u8,
         pub(crate) out: u8,
     }
+
+    /// Messages with the names of the ends of channels: without type arguments they are messages like others.
+    #[::rpc_core::message]
+    #[derive(::core::fmt::Debug)]
+    pub(crate) struct Sender {
+        pub(crate) name: ::std::string::String,
+    }
+
+    #[::rpc_core::message]
+    #[derive(::core::fmt::Debug)]
+    pub(crate) struct Receiver(pub(crate) u8);
 
     /// Names that the derives of rkyv use for themselves.
     #[::rpc_core::message]
@@ -116,6 +131,16 @@ mod shadowed {
             error: u8,
             owned_0: u8,
         ) -> Tree;
+        async fn letter(&self, from: Sender, to: Receiver) -> Receiver;
+        async fn channels(
+            &self,
+            opening: u8,
+            ends: ::rpc_core::Sender<Sender>,
+            channels: &str,
+            channel_0: ::rpc_core::Receiver<C>,
+            call: ::rpc_core::Sender<String>,
+            reply: u8,
+        ) -> Receiver;
         async fn fmt(&self, f: u8) -> u8;
         async fn dispatch(&self) -> u8;
         #[expect(clippy::wrong_self_convention, reason = "a name that the server has, too")]
@@ -125,7 +150,7 @@ mod shadowed {
 
 use std::sync::Arc;
 
-use rpc_core::Archived;
+use rpc_core::{Archived, Receiver, Sender};
 
 struct Server;
 
@@ -169,6 +194,26 @@ impl shadowed::Service for Server {
         shadowed::Tree {
             trees: trees.map(|_| shadowed::Tree { trees: vec![] }).collect(),
         }
+    }
+
+    async fn letter(&self, from: shadowed::Sender, to: shadowed::Receiver) -> shadowed::Receiver {
+        shadowed::Receiver(to.0 + from.name.bytes().next().map_or(0, |byte| byte - b'a'))
+    }
+
+    async fn channels(
+        &self,
+        opening: u8,
+        mut ends: Sender<shadowed::Sender>,
+        channels: &str,
+        mut channel_0: Receiver<shadowed::C>,
+        call: Sender<shadowed::String>,
+        reply: u8,
+    ) -> shadowed::Receiver {
+        call.finish().unwrap();
+        let name = channels.to_owned();
+        ends.send(&shadowed::Sender { name }).await.unwrap();
+        let received = channel_0.recv().await.unwrap().unwrap();
+        shadowed::Receiver(opening + reply + received.0)
     }
 
     async fn fmt(&self, f: u8) -> u8 {
@@ -215,6 +260,13 @@ fn calls_work_where_all_names_are_taken() {
         support::run(client.names(1, 0, 1, 0, 1, 0)).unwrap().trees.len(),
         3
     );
+    let from = shadowed::Sender { name: "f".to_owned() };
+    assert_eq!(
+        support::run(client.letter(&from, &shadowed::Receiver(4)))
+            .unwrap()
+            .0,
+        9
+    );
     assert_eq!(support::run(client.fmt(3).owned()), Ok(3));
     assert_eq!(support::run(client.dispatch().owned()), Ok(8));
     assert_eq!(support::run(client.from_arc().owned()), Ok(9));
@@ -225,4 +277,19 @@ fn calls_work_where_all_names_are_taken() {
             .next(),
         Some("Service.echo(text: String) -> Result")
     );
+}
+
+#[test]
+fn channels_work_where_all_names_are_taken() {
+    let server = shadowed::ServiceServer::from_arc(Arc::new(Server));
+    let client = shadowed::ServiceClient::new(support::InProcess::new(server));
+    let received = support::bridge::block_on(async {
+        let opening = client.channels(1, "channels", 2);
+        let (mut ends, mut channel_0, mut call, running) = opening.open().await.unwrap();
+        assert_eq!(ends.recv().await.unwrap().unwrap().name.as_str(), "channels");
+        assert!(call.recv().await.unwrap().is_none());
+        channel_0.send(&shadowed::C(4)).await.unwrap();
+        running.await.unwrap().0
+    });
+    assert_eq!(received, 7);
 }

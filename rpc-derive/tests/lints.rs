@@ -47,7 +47,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rpc_core::{Archived, Context, message, service};
+use rpc_core::{Archived, Context, Receiver, Sender, message, service};
 
 /// A message.
 #[message]
@@ -150,6 +150,24 @@ pub trait Directory {
         i: char,
         j: Option<Option<u8>>,
     ) -> Result<(), Nothing>;
+    /// A method with streams.
+    ///
+    /// # Errors
+    ///
+    /// When it has seen enough.
+    async fn streams(
+        &self,
+        cx: &Context,
+        from: Receiver<Profile>,
+        name: &str,
+        into: Sender<Vec<u8>>,
+    ) -> Result<u64, Nothing>;
+    /// A method with a stream on the worker pool.
+    #[deprecated = "there is a better one"]
+    fn import(&self, rows: Receiver<Pair>);
+    /// A method without a reply.
+    #[rpc(oneway)]
+    async fn notify(&self, pair: Pair);
     /// An old method.
     #[deprecated = "there is a better one"]
     async fn old(&self, flag: bool) -> u128;
@@ -157,7 +175,7 @@ pub trait Directory {
 
 /// What is private is not missed when it is not used.
 mod private {
-    use rpc_core::{message, service};
+    use rpc_core::{Sender, message, service};
 
     #[message]
     struct Unused {
@@ -172,6 +190,7 @@ mod private {
     #[service]
     trait Internal {
         async fn unused(&self, value: UnusedToo) -> u32;
+        async fn unused_stream(&self, values: Sender<UnusedToo>) -> u32;
     }
 
     #[service]
@@ -186,5 +205,5 @@ mod private {
 
 #[test]
 fn generated_code_is_free_of_warnings() {
-    assert_eq!(DirectoryClient::descriptor().methods.len(), 6);
+    assert_eq!(DirectoryClient::descriptor().methods.len(), 9);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rpc_core::{Archived, Context, MethodDescriptor, ServiceDescriptor, message, service};
+use rpc_core::{Archived, Context, MethodDescriptor, Receiver, Sender, ServiceDescriptor, message, service};
 
 #[message]
 pub(crate) struct Profile {
@@ -57,6 +57,17 @@ trait EveryType {
     async fn names(&self, r#type: Box<str>, bytes: Bytes, map: HashMap<u32, bool>, set: BTreeSet<String>);
     async fn times(&self, span: Duration, moment: SystemTime) -> ((), (u8,), [i64; 3]);
     fn slice(&self) -> &[Option<char>];
+}
+
+#[service(name = "Directory")]
+trait WithChannels {
+    async fn scan(&self, prefix: &str, rows: Sender<Profile>) -> u64;
+    fn import(&self, cx: &Context, r#in: Receiver<Vec<u8>>, dry: bool, out: Sender<(u8, String)>);
+    async fn both(&self, from: Receiver<old::Profile>, into: Sender<Profile>) -> Result<(), LookupError>;
+    #[rpc(oneway)]
+    async fn notify(&self, profile: &Archived<old::Profile>);
+    #[rpc(oneway)]
+    fn tell(&self, text: &str);
 }
 
 fn method<'a>(service: &'a ServiceDescriptor, name: &str) -> &'a MethodDescriptor {
@@ -120,6 +131,57 @@ fn types_are_written_as_what_they_are_on_the_wire() {
         ],
     );
 }
+
+/// P-60, P-61
+#[test]
+fn channels_are_listed_in_their_place_and_one_way_methods_say_so() {
+    assert_pinned(
+        WithChannelsClient::descriptor(),
+        &[
+            ("scan", 0xa8c5_77cc_3522_8e2b, SCAN),
+            (
+                "import",
+                0xf05f_6530_4fb6_e8dd,
+                "Directory.import(in: Receiver<Vec<u8>>, dry: bool, out: Sender<(u8, String)>) -> ()",
+            ),
+            ("both", 0x5d65_9b4e_83da_4016, BOTH),
+            ("notify", 0x1122_a7c7_2ddc_c7ea, NOTIFY),
+            (
+                "tell",
+                0xb1df_793c_a98d_22fc,
+                "Directory.tell(text: String) -> () oneway",
+            ),
+        ],
+    );
+}
+
+const SCAN: &str = "Directory.scan(prefix: String, rows: Sender<Profile>) -> u64
+struct Profile {
+    name: String,
+    tags: Vec<String>,
+    score: f64,
+}";
+
+const BOTH: &str =
+    "Directory.both(from: Receiver<Profile>, into: Sender<Profile#2>) -> Result<(), LookupError>
+struct Profile {
+    name: String,
+}
+struct Profile#2 {
+    name: String,
+    tags: Vec<String>,
+    score: f64,
+}
+enum LookupError {
+    Busy { retry_after: Duration },
+    Gone(u32, String),
+    Missing,
+}";
+
+const NOTIFY: &str = "Directory.notify(profile: Profile) -> () oneway
+struct Profile {
+    name: String,
+}";
 
 const LOOKUP: &str = "Directory.lookup(name: String) -> Result<Profile, LookupError>
 struct Profile {

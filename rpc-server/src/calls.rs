@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rpc_core::connection::{ChannelEvent, ChannelSignal};
-use rpc_core::context::{CallControl, run_within};
+use rpc_core::context::{CallControl, Scope};
 use rpc_core::incoming::{Completed, IncomingCall, Outcome, Workers};
 use rpc_core::stream::{CallChannels, ChannelSink, Hook};
 use rpc_core::{CallFailure, CallId, Code, Context, FrameBuf, Metadata, Peer};
@@ -64,7 +64,7 @@ struct Running {
     handler: Box<dyn HandlerSlot>,
     service: usize,
     control: Arc<CallControl>,
-    deadline: Option<Instant>,
+    scope: Scope,
     channels: Option<Arc<CallChannels>>,
     /// The answer, while items of the handler are still to be sent before it.
     completed: Option<Completed>,
@@ -116,22 +116,25 @@ impl Calls {
             ));
         };
         let control = self.slots.get_mut(index).map(fresh_control).unwrap_or_default();
-        let channels = self
-            .router()
-            .method(arrival.route)
-            .and_then(CallChannels::for_handler);
+        let method = self.router().method(arrival.route);
+        let channels = method.and_then(CallChannels::for_handler);
         if let Some(channels) = &channels {
             self.attach(index, channels, &arrival);
         }
+        let mut context = Context::new(
+            Arc::clone(&self.peer),
+            arrival.deadline,
+            arrival.metadata,
+            Arc::clone(&control),
+        );
+        if let Some(method) = method {
+            context = context.traced(method);
+        }
+        let scope = context.scope();
         handler.start(IncomingCall {
             method: arrival.route.method,
             arguments: arrival.arguments,
-            context: Context::new(
-                Arc::clone(&self.peer),
-                arrival.deadline,
-                arrival.metadata,
-                Arc::clone(&control),
-            ),
+            context,
             channels: channels.as_ref().map(CallChannels::for_user).unwrap_or_default(),
             reply: self.take_frame(),
             max_reply: arrival.max_reply,
@@ -141,7 +144,7 @@ impl Calls {
             handler,
             service,
             control,
-            deadline: arrival.deadline,
+            scope,
             channels,
             completed: None,
             stopped: None,
@@ -216,13 +219,16 @@ impl Calls {
             return (is_left, None);
         };
         let completed = running.completed.take();
-        self.close_channels(&running, completed.as_ref());
+        self.close(&running, completed.as_ref());
         self.keep_handler(running);
         (false, completed)
     }
 
-    /// A call is over: ends of its channels that somebody still holds are told.
-    fn close_channels(&mut self, running: &Running, completed: Option<&Completed>) {
+    /// A call is over: its span and ends of its channels that somebody still holds are told.
+    fn close(&mut self, running: &Running, completed: Option<&Completed>) {
+        if let Some(completed) = completed {
+            running.scope.record(&completed.outcome);
+        }
         let Some(channels) = &running.channels else { return };
         match completed.map(|completed| &completed.outcome) {
             Some(Outcome::Reply { error, .. }) => channels.returned(*error, &mut self.ends),
@@ -288,7 +294,8 @@ impl Calls {
             return None;
         }
         let mut cx = TaskContext::from_waker(waker.waker());
-        match run_within(running.deadline, || running.handler.poll(&mut cx)) {
+        let Running { handler, scope, .. } = &mut running;
+        match scope.run(|| handler.poll(&mut cx)) {
             Ok(Poll::Pending) => {
                 slot.running = Some(running);
                 None
@@ -301,7 +308,7 @@ impl Calls {
             }
             Err(_) => {
                 self.shared.counters.handler_panics.add(1);
-                let completed = Completed::failure(Code::INTERNAL, "handler panicked");
+                let completed = Completed::panicked(&running.control);
                 self.complete(call, running, completed)
             }
         }
@@ -320,7 +327,7 @@ impl Calls {
             slot.running = Some(running);
             return None;
         }
-        self.close_channels(&running, Some(&completed));
+        self.close(&running, Some(&completed));
         self.keep_handler(running);
         Some(completed)
     }
@@ -349,7 +356,7 @@ impl Calls {
             return None;
         }
         running.handler.clear();
-        self.close_channels(&running, Some(&failure));
+        self.close(&running, Some(&failure));
         self.keep_handler(running);
         Some(failure)
     }
@@ -362,7 +369,7 @@ impl Calls {
             };
             running.control.cancel();
             running.handler.clear();
-            self.close_channels(&running, None);
+            self.close(&running, None);
         }
     }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use rpc_core::health::HealthServiceServer;
 use rpc_core::{Dispatch, Limits};
 use rpc_net::{Address, AddressError};
 
 use crate::error::StartError;
+use crate::health::HealthReporter;
 use crate::lifecycle::Times;
 use crate::router::Router;
 use crate::server::{self, Server};
@@ -19,6 +21,8 @@ pub struct ServerBuilder {
     pub(crate) router: Router,
     pub(crate) addresses: Vec<Result<Address, AddressError>>,
     pub(crate) config: Config,
+    health: HealthReporter,
+    serves_health: bool,
 }
 
 /// The numbers of a server.
@@ -62,6 +66,8 @@ impl ServerBuilder {
             router: Router::default(),
             addresses: Vec::new(),
             config,
+            health: HealthReporter::new(),
+            serves_health: true,
         }
     }
 
@@ -70,7 +76,14 @@ impl ServerBuilder {
     ///
     /// Middleware is put in front of a service before it is added: `.service(service.layer(middleware))`, see [`layers`](crate::layers).
     pub fn service<D: Dispatch>(mut self, service: D) -> Self {
+        self.health.add(service.descriptor().name);
         self.router.add(service);
+        self
+    }
+
+    /// Sets whether the server has the built-in [health service](rpc_core::health::HealthService). Default: it has.
+    pub fn health_service(mut self, serves: bool) -> Self {
+        self.serves_health = serves;
         self
     }
 
@@ -192,6 +205,9 @@ impl ServerBuilder {
 
     fn check(mut self) -> Result<Checked, StartError> {
         self.config.limits.check()?;
+        if self.serves_health {
+            self.router.add(HealthServiceServer::new(self.health.clone()));
+        }
         self.router.build()?;
         let addresses = self.addresses.into_iter().collect::<Result<Vec<_>, _>>()?;
         if addresses.is_empty() {
@@ -201,6 +217,7 @@ impl ServerBuilder {
             router: Arc::new(self.router),
             addresses,
             config: self.config,
+            health: self.health,
         })
     }
 }
@@ -210,6 +227,7 @@ pub(crate) struct Checked {
     pub(crate) router: Arc<Router>,
     pub(crate) addresses: Vec<Address>,
     pub(crate) config: Config,
+    pub(crate) health: HealthReporter,
 }
 
 impl std::fmt::Debug for ServerBuilder {

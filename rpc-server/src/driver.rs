@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rpc_core::connection::{ServerConnection, ServerEvent};
 use rpc_core::header::Flags;
 use rpc_core::incoming::{Completed, Outcome};
-use rpc_core::stream::ChannelSink;
-use rpc_core::{CallId, Code, FrameBuf, Metadata, Peer};
+use rpc_core::{CallId, Code, Metadata, MethodId, Peer};
 use rpc_net::Socket;
 
 use crate::acceptor::Admission;
@@ -68,6 +68,17 @@ enum Stage {
     Lingering { until: Instant },
 }
 
+/// A call as the connection read it.
+struct NewCall {
+    call: CallId,
+    method: MethodId,
+    deadline: Option<Instant>,
+    metadata: Metadata,
+    /// Channels on which the client sends.
+    channels: u16,
+    arguments: Bytes,
+}
+
 /// The next question to a peer that has finished sending: a ping, to which a machine without that process answers with a reset.
 #[derive(Clone, Copy, Debug)]
 struct Probe {
@@ -94,8 +105,6 @@ const WRITES_PER_TURN: u32 = 64;
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a peer may take to read that the server drains, before calls of it are refused.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes that are queued for a peer before items have to wait in their channels, so that they hold up neither memory nor answers.
-const MAX_QUEUED_ITEMS: usize = 256 << 10;
 /// How soon a peer that has finished sending is probed, and how seldom in the end.
 const FIRST_PROBE: Duration = Duration::from_millis(40);
 const LAST_PROBE: Duration = Duration::from_secs(1);
@@ -177,7 +186,7 @@ impl Driver {
         let queue = self.connection.send_queue();
         let has_written = queue.transmitted() > before;
         // Items that waited for room are fetched.
-        again |= has_written && !self.flushing.is_empty() && !is_full_of_items(&self.connection);
+        again |= has_written && !self.flushing.is_empty() && self.connection.takes_items();
         let is_busy = self.connection.in_flight() > 0;
         self.lifecycle.note(now, !queue.is_empty(), has_written, is_busy);
         // A connection that was full has not asked for more bytes, and frames that have arrived may wait in its buffer.
@@ -207,7 +216,7 @@ impl Driver {
             let Self {
                 calls, connection, ..
             } = self;
-            let (is_left, completed) = calls.flush(call, &mut Sink { connection, call });
+            let (is_left, completed) = calls.flush(call, &mut connection.sink(call));
             if is_left {
                 self.flushing.push_back(index);
             }
@@ -282,7 +291,22 @@ impl Driver {
 
     fn event(&mut self, event: ServerEvent) {
         match event {
-            event @ ServerEvent::Call { .. } => self.start(event),
+            ServerEvent::Call {
+                call,
+                method,
+                deadline,
+                metadata,
+                channels,
+                arguments,
+                ..
+            } => self.start(NewCall {
+                call,
+                method,
+                deadline,
+                metadata,
+                channels,
+                arguments,
+            }),
             ServerEvent::Channel(event) => self.calls.on_channel(event),
             ServerEvent::Breach { call, code, text } => self.stop(call, code, text),
             ServerEvent::Cancel(call) => self.stop(call, Code::CANCELLED, "cancelled by the caller"),
@@ -295,19 +319,15 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, event: ServerEvent) {
-        let ServerEvent::Call {
+    fn start(&mut self, new: NewCall) {
+        let NewCall {
             call,
             method,
             deadline,
             metadata,
             channels,
             arguments,
-            ..
-        } = event
-        else {
-            return;
-        };
+        } = new;
         self.shared.counters.calls.add(1);
         let none = Metadata::new();
         // The calls before it in this turn may have taken its time (P-35).
@@ -555,39 +575,6 @@ fn answer(connection: &mut ServerConnection, calls: &mut Calls, call: CallId, co
         Outcome::Failure(code, text) => connection.fail(call, code, &text, &metadata),
     }
     calls.keep_frame(frame);
-}
-
-/// Whether items have to wait in their channels.
-fn is_full_of_items(connection: &ServerConnection) -> bool {
-    connection.send_queue().len() >= MAX_QUEUED_ITEMS
-}
-
-/// Where the channels of one call hand over what is for the peer.
-struct Sink<'a> {
-    connection: &'a mut ServerConnection,
-    call: CallId,
-}
-
-impl ChannelSink for Sink<'_> {
-    fn is_full(&self) -> bool {
-        is_full_of_items(self.connection)
-    }
-
-    fn item(&mut self, channel: u16, frame: &mut FrameBuf, packed: bool) {
-        self.connection.send_item(self.call, channel, frame, packed);
-    }
-
-    fn end(&mut self, channel: u16, code: Code, metadata: &Metadata) {
-        self.connection.end_channel(self.call, channel, code, metadata);
-    }
-
-    fn stop(&mut self, channel: u16) {
-        self.connection.stop_channel(self.call, channel);
-    }
-
-    fn grant(&mut self, channel: u16, bytes: u32) {
-        self.connection.grant(self.call, channel, bytes);
-    }
 }
 
 /// Whether an I/O error only means: try again.

@@ -37,6 +37,7 @@ mod calls;
 mod config;
 mod driver;
 mod error;
+mod health;
 pub mod layers;
 mod lifecycle;
 mod peer;
@@ -52,6 +53,7 @@ mod timer;
 
 pub use config::ServerBuilder;
 pub use error::StartError;
+pub use health::HealthReporter;
 pub use rpc_net::Address;
 pub use server::{Closer, Drained, Server};
 pub use stats::Stats;

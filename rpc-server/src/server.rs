@@ -11,6 +11,7 @@ use crate::acceptor::{Admission, accept};
 use crate::config::{Checked, Config, ServerBuilder};
 use crate::driver::Driver;
 use crate::error::StartError;
+use crate::health::HealthReporter;
 use crate::lifecycle::Times;
 use crate::pool::Pool;
 use crate::shared::Shared;
@@ -25,6 +26,7 @@ pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<Address>,
     grace: Duration,
+    health: HealthReporter,
 }
 
 /// How a shutdown went.
@@ -63,6 +65,11 @@ impl Server {
             .snapshot(self.shared.shutdown.open_connections())
     }
 
+    /// By which the owner says how its services are, for those who ask the built-in health service.
+    pub fn health(&self) -> HealthReporter {
+        self.health.clone()
+    }
+
     /// Ends the server in good order: accepts nothing more, tells every client how many of its calls were taken, finishes those, and closes; at the latest after
     /// the grace period, whatever the peers do.
     ///
@@ -92,6 +99,7 @@ impl Server {
 
     /// Starts the thread that sees the shutdown through. It is a thread of its own, so that no handler that blocks its reactor can hold it up.
     fn begin(&self) {
+        self.health.drain();
         self.shared.shutdown.advance(Phase::Draining);
         let (shared, grace) = (Arc::clone(&self.shared), self.grace);
         let see_through = move || {
@@ -205,6 +213,7 @@ pub(crate) fn start_on(reactors: &[Handle], parts: Checked) -> Result<Server, St
         router,
         addresses,
         config,
+        health,
     } = parts;
     let counters = Arc::new(Counters::default());
     let workers = if router.needs_workers() { config.workers } else { 0 };
@@ -228,6 +237,7 @@ pub(crate) fn start_on(reactors: &[Handle], parts: Checked) -> Result<Server, St
         shared: Arc::clone(&shared),
         addresses: local,
         grace: config.grace,
+        health,
     };
     for bound in listeners {
         let shares = bound.listeners.len();

@@ -58,10 +58,11 @@ async fn connected(max_calls: u32) -> (Client, Connection, RawServer) {
 
 /// Settings under which no timer rings by itself during a test, which could wake what somebody forgot to wake.
 fn builder() -> ChannelBuilder {
-    Channel::builder().limits(LIMITS)
+    Channel::builder().limits(LIMITS).keep_alive(None, Duration::ZERO)
 }
 
 const LIMITS: Limits = Limits {
+    max_frame: 32 << 20,
     max_body: 32 << 20,
     max_calls: 1024,
     max_metadata: 8 << 10,

@@ -130,10 +130,10 @@ pub(crate) fn time_left(deadline: Instant, now: Instant) -> Option<u32> {
     Some(u32::try_from(left.as_nanos().div_ceil(1_000)).unwrap_or(0))
 }
 
-/// A text for people, cut to what may be sent.
-pub(crate) fn cut_text(text: &str) -> &str {
+/// A text for people, cut to what may be sent and to `room`.
+pub(crate) fn cut_text(text: &str, room: usize) -> &str {
     // `floor_char_boundary` without its feature: at most three steps.
-    let mut end = text.len().min(Limits::MAX_TEXT);
+    let mut end = text.len().min(Limits::MAX_TEXT).min(room);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -169,10 +169,12 @@ mod tests {
     /// P-38, P-41
     #[test]
     fn texts_are_cut_at_a_character_boundary() {
+        let cut_text = |text| cut_text(text, usize::MAX);
         assert_eq!(cut_text("short"), "short");
+        assert_eq!(super::cut_text("xä", 2), "x");
         let long = format!("a{}", "ä".repeat(5_000));
         assert_eq!(cut_text(&long).len(), 8_191);
-        assert!(long.starts_with(cut_text(&long)));
+        assert!(long.starts_with(super::cut_text(&long, 100)));
         assert_eq!(read_text(&[b'a', 0xff, b'b']), "a\u{fffd}b");
         assert_eq!(read_text(&[b'x'; 9_000]).len(), 8_192);
     }
@@ -186,8 +188,8 @@ mod tests {
         };
         assert_eq!(take(0, b"archive"), Ok((vec![], b"archive".to_vec())));
         assert_eq!(
-            take(5, b"\x01k\0\x01v\0\0\0\0\0\0\0\0\0\0\0arch"),
-            Ok((b"\x01k\0\x01v".to_vec(), b"arch".to_vec()))
+            take(5, b"\x01\0\x01kv\0\0\0\0\0\0\0\0\0\0\0arch"),
+            Ok((b"\x01\0\x01kv".to_vec(), b"arch".to_vec()))
         );
         assert_eq!(
             take(3, b"key\0\0\0\0\0\0\0\0\0\0\0\0\0arch"),

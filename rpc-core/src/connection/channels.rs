@@ -62,6 +62,14 @@ impl Channels {
         self.outbound = vec![channel; count.into()];
     }
 
+    /// The peer lets this side send more on each channel. How many there are.
+    pub(crate) fn raise_outbound(&mut self, credit: u32) -> u16 {
+        self.outbound.iter_mut().zip(1..).fold(0, |_, (channel, count)| {
+            channel.credit += i64::from(credit);
+            count
+        })
+    }
+
     /// The peer sends an item frame whose body is `len` bytes long in all.
     pub(crate) fn receive_item(&mut self, channel: u16, len: u32) -> Result<(), Fault> {
         let channel = self.inbound_mut(channel)?;

@@ -43,6 +43,8 @@ pub struct ClientConnection {
     earliest: Earliest,
     /// Slots in state `ExpiryDue` or `RefusalDue`, and such that were when they were put here.
     due: VecDeque<CallId>,
+    /// Channels that were opened before the server's preface came, whose owner is not told yet that it allows more.
+    raised: Vec<(CallId, u16)>,
 }
 
 /// A call that is about to be started.
@@ -131,6 +133,7 @@ impl ClientConnection {
             begun: 0,
             earliest: Earliest::default(),
             due: VecDeque::new(),
+            raised: Vec::new(),
         }
     }
 
@@ -148,12 +151,15 @@ impl ClientConnection {
     ///
     /// [`ConnectionError`] is final: [`abandon_all`](Self::abandon_all) tells which calls are still to be ended, and how.
     pub fn poll_event(&mut self, now: Instant) -> Result<Option<ClientEvent>, ConnectionError> {
-        if let Some(event) = self.next_due() {
+        if let Some(event) = self.next_due().or_else(|| self.next_raised()) {
             return Ok(Some(event));
         }
         while let Some(incoming) = self.link.next(now)? {
             let event = match incoming {
-                Incoming::Greeted => Some(ClientEvent::Greeted),
+                Incoming::Greeted => {
+                    self.raise_credit();
+                    Some(ClientEvent::Greeted)
+                }
                 Incoming::Goaway { code, taken, text } => {
                     self.refuse_from(taken);
                     Some(ClientEvent::Goaway { code, taken, text })
@@ -345,8 +351,13 @@ impl ClientConnection {
         let is_open = self
             .waiting_channels(call)
             .is_some_and(|channels| channels.is_inbound_open(channel));
-        if is_open {
+        // The server has to know the call before it hears of its channels.
+        let is_begun = |slot: &Slot| slot.end != u64::MAX;
+        if is_open && self.slots.get(call.index()).is_some_and(is_begun) {
             self.link.push_stop(call, channel);
+        } else if is_open {
+            self.link.push_stop_behind(call, channel);
+            self.take_progress();
         }
     }
 
@@ -368,6 +379,7 @@ impl ClientConnection {
         let transmitted = self.link.send.transmitted();
         self.free = Vec::new();
         self.due.clear();
+        self.raised.clear();
         (self.waiting, self.oneway) = (0, 0);
         let slots = std::mem::take(&mut self.slots);
         slots
@@ -397,9 +409,10 @@ impl ClientConnection {
         self.has_room() && u32::try_from(self.busy()).is_ok_and(|busy| busy < self.capacity())
     }
 
-    /// Whether what is queued leaves room for a call. The reader does not wait for the writer, so those who write have to.
+    /// Whether what is queued leaves room for a call. The reader does not wait for the writer, so those who write have to; but not for a long body, which lets
+    /// others pass.
     pub fn has_room(&self) -> bool {
-        self.link.send.len() <= self.link.limits.max_held
+        self.link.send.committed_len() <= self.link.limits.max_held
     }
 
     /// Calls that have not ended for their owner.
@@ -747,6 +760,31 @@ impl ClientConnection {
         }
     }
 
+    /// P-53: the server's preface counts for the channels that were opened before it came, too.
+    fn raise_credit(&mut self) {
+        let more = self.stream_credit() - Limits::GUARANTEED_BODY;
+        for (slot, id) in self.slots.iter_mut().zip(0..) {
+            let channels = slot.channels.as_deref_mut();
+            let count = channels.map_or(0, |channels| channels.raise_outbound(more));
+            if more > 0 {
+                self.raised
+                    .extend((0..count).map(|channel| (CallId(id), channel)));
+            }
+        }
+    }
+
+    fn next_raised(&mut self) -> Option<ClientEvent> {
+        let more = self.stream_credit() - Limits::GUARANTEED_BODY;
+        while let Some((call, channel)) = self.raised.pop() {
+            // The call may have ended in the meantime; its slot is not free yet, as the server has answered nothing.
+            let is_waiting = |slot: &Slot| slot.state == State::Waiting;
+            if self.slots.get(call.index()).is_some_and(is_waiting) {
+                return Some(channel_event(call, channel, ChannelSignal::Credit(more)));
+            }
+        }
+        None
+    }
+
     fn next_due(&mut self) -> Option<ClientEvent> {
         while let Some(call) = self.due.pop_front() {
             // The owner may have cancelled the call in the meantime.
@@ -782,8 +820,9 @@ impl ClientConnection {
                 } => {
                     if let Some(slot) = self.slots.get_mut(call.index()) {
                         slot.end = end;
-                        slot.is_client_done |= slot.channels.as_ref().is_none_or(|c| c.is_outbound_over());
+                        slot.is_client_done |= slot.channels.is_none();
                     }
+                    self.note_channel_end(call);
                 }
                 Progress::Begun(..) => {}
                 Progress::Finished { call, .. } => self.note_channel_end(call),

@@ -232,6 +232,15 @@ impl Link {
         self.send.push_control(header, &[]);
     }
 
+    /// Likewise, behind what is being sent for the call.
+    pub(crate) fn push_stop_behind(&mut self, call: CallId, channel: u16) {
+        let header = FrameHeader {
+            channel,
+            ..FrameHeader::new(Kind::Stop, call)
+        };
+        self.send.push(&mut FrameBuf::new(), header);
+    }
+
     /// Grants credit; nothing is not worth a frame.
     pub(crate) fn push_credit(&mut self, call: CallId, channel: u16, bytes: u32) {
         if bytes > 0 {
@@ -267,7 +276,7 @@ impl Link {
     }
 
     fn push_goaway(&mut self, code: Code, taken: u64, text: &str) {
-        let text = cut_text(text);
+        let text = cut_text(text, Limits::MAX_TEXT);
         let mut body = Vec::with_capacity(8 + text.len());
         body.extend_from_slice(&taken.to_be_bytes());
         body.extend_from_slice(text.as_bytes());
@@ -342,6 +351,12 @@ impl Link {
         }
         match self.input {
             Input::Open | Input::Drained => Ok(None),
+            // P-17: a body that is incomplete will never be complete.
+            Input::Ended if self.recv.received() == 0 && self.recv.announced() > 0 => {
+                let (received, expected) = (self.recv.arrived(), self.recv.announced());
+                let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+                Err(ConnectionError::Truncated { received, expected })
+            }
             Input::Ended if self.recv.received() == 0 => {
                 self.input = Input::Drained;
                 Ok(Some(Incoming::Ended))

@@ -22,12 +22,14 @@ mod deadlines;
 mod event;
 pub(crate) mod link;
 mod server;
+mod sink;
 
 pub use body::split_metadata;
 pub(crate) use body::write_metadata;
 pub use client::{ClientConnection, NewCall};
 pub use event::{ChannelEvent, ChannelSignal, ClientEvent, Sent, ServerEvent};
 pub use server::ServerConnection;
+pub use sink::CallSink;
 
 /// The methods that both roles delegate to their link, so that a driver can be written once.
 macro_rules! drive_methods {

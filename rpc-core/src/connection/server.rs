@@ -43,6 +43,8 @@ pub struct ServerConnection {
     due: VecDeque<CallId>,
     /// Calls that failed by the client's fault and were not charged yet: that needs the time.
     bad_calls: u32,
+    /// What the owner is to be told of the end of the client's bytes.
+    later: VecDeque<ServerEvent>,
     draining: Draining,
 }
 
@@ -122,6 +124,7 @@ impl ServerConnection {
             earliest: Earliest::default(),
             due: VecDeque::new(),
             bad_calls: 0,
+            later: VecDeque::new(),
             draining: Draining::No,
         }
     }
@@ -147,6 +150,9 @@ impl ServerConnection {
             let charged = self.link.charge(now, Cost::BadCall);
             charged.map_err(|error| self.link.fail(error))?;
         }
+        if let Some(event) = self.later.pop_front() {
+            return Ok(Some(event));
+        }
         while let Some(incoming) = self.link.next(now)? {
             let event = match incoming {
                 Incoming::Greeted => Some(ServerEvent::Greeted),
@@ -156,9 +162,14 @@ impl ServerConnection {
                     None
                 }
                 Incoming::Pong(number) => Some(ServerEvent::Pong(number)),
-                Incoming::Ended => Some(ServerEvent::PeerFinished),
+                Incoming::Ended => {
+                    self.on_ended();
+                    self.later.pop_front()
+                }
                 Incoming::Frame(frame) => self.on_frame(frame, now).map_err(|error| self.link.fail(error))?,
-                Incoming::Body { call, body } => self.on_body(call, body, now),
+                Incoming::Body { call, body } => self
+                    .on_body(call, body, now)
+                    .map_err(|error| self.link.fail(error))?,
                 Incoming::Dropped(call) => {
                     self.on_dropped(call);
                     None
@@ -278,8 +289,12 @@ impl ServerConnection {
         let limit = self.link.body_limit();
         let len = frame.body_len();
         if u32::try_from(len).is_ok_and(|len| len <= limit) {
+            // A call that was given up earns nothing back, or giving up would cost nothing.
+            let is_wanted = self.running_mut(call).is_some();
             if self.end(call) {
-                self.link.patience.earn();
+                if is_wanted {
+                    self.link.patience.earn();
+                }
                 let header = FrameHeader {
                     flags,
                     ..FrameHeader::new(Kind::Reply, call)
@@ -343,9 +358,10 @@ impl ServerConnection {
         self.in_flight
     }
 
-    /// Bytes that the connection holds for its peer: bodies of running calls, credit of their channels, and what is queued.
+    /// Bytes that the connection holds for its peer: bodies of running calls, credit of their channels, and what is queued, but for the longest reply: one may be as
+    /// long as the client likes.
     pub fn held(&self) -> usize {
-        self.held + self.link.send.len()
+        self.held + self.link.send.burden()
     }
 
     /// Whether the connection holds so much that it takes no further frames until some calls are done.
@@ -418,9 +434,10 @@ impl ServerConnection {
         if is_chunked {
             self.link.recv.begin(call, &body, header.aux);
         }
-        if let Err((code, text)) = self.admit(&taken, body.len()) {
-            if code != Code::DRAINING {
-                self.link.charge(now, Cost::Refused)?;
+        if let Err((cost, code, text)) = self.admit(&taken, body.len()) {
+            // Calls may cross the goaway; but answers to them may not pile up.
+            if code != Code::DRAINING || self.held() > self.link.limits.max_held {
+                self.link.charge(now, cost)?;
             }
             self.refuse(&taken, is_chunked, code, &text);
             return Ok(None);
@@ -433,9 +450,13 @@ impl ServerConnection {
     }
 
     /// Whether a call can be taken, as far as its first frame tells.
-    fn admit(&mut self, taken: &Taken, body_len: usize) -> Result<(), (Code, String)> {
+    fn admit(&mut self, taken: &Taken, body_len: usize) -> Result<(), (Cost, Code, String)> {
         if self.link.is_goaway_sent() {
-            return Err((Code::DRAINING, "server is shutting down".to_owned()));
+            return Err((
+                Cost::Refused,
+                Code::DRAINING,
+                "server is shutting down".to_owned(),
+            ));
         }
         self.link.taken += 1;
         let Limits {
@@ -448,12 +469,12 @@ impl ServerConnection {
         let call = taken.call;
         if call.0 >= max_calls {
             let text = format!("call id {call} is not below the limit of {max_calls} calls in flight");
-            return Err((Code::REFUSED, text));
+            return Err((Cost::Refused, Code::REFUSED, text));
         }
         let metadata_len = u32::from(taken.prelude.metadata_len);
         if metadata_len > max_metadata {
             let text = format!("metadata of {metadata_len} bytes exceeds the limit of {max_metadata}");
-            return Err((Code::METADATA_TOO_LARGE, text));
+            return Err((Cost::Refused, Code::METADATA_TOO_LARGE, text));
         }
         let reserved = usize::from(taken.prelude.channels) * stream_credit as usize;
         let held = self.held() + reserved;
@@ -461,7 +482,7 @@ impl ServerConnection {
             let text = format!(
                 "connection holds {held} bytes with the credit of this call, more than {max_held} (max_held)"
             );
-            return Err((Code::REFUSED, text));
+            return Err((Cost::Crowded, Code::REFUSED, text));
         }
         debug_assert!(body_len <= self.link.limits.max_body as usize);
         Ok(())
@@ -473,7 +494,12 @@ impl ServerConnection {
         self.link.recv.discard(call);
         let is_open = is_chunked || taken.prelude.channels > 0;
         // A call id beyond the table has no slot: whoever uses it does not keep the limit, and sends nothing more that counts.
-        if is_open && call.0 < self.link.limits.max_calls {
+        let is_below = call.0 < self.link.limits.max_calls;
+        if is_below && call.index() >= self.slots.len() {
+            // From now on it has been used: what crosses the failure is not wrong.
+            self.slots.resize_with(call.index() + 1, Slot::default);
+        }
+        if is_open && is_below {
             self.begin(taken, State::Answered, 0);
             self.in_flight -= 1;
             self.streaming -= usize::from(taken.prelude.channels > 0);
@@ -522,16 +548,24 @@ impl ServerConnection {
     }
 
     /// A body that came in chunks is complete: of a call, or of an item.
-    fn on_body(&mut self, call: CallId, body: Bytes, now: Instant) -> Option<ServerEvent> {
-        let slot = self.slots.get_mut(call.index())?;
+    fn on_body(
+        &mut self,
+        call: CallId,
+        body: Bytes,
+        now: Instant,
+    ) -> Result<Option<ServerEvent>, ConnectionError> {
+        let Some(slot) = self.slots.get_mut(call.index()) else {
+            return Ok(None);
+        };
         match slot.state {
             State::Assembling => {
-                slot.is_client_done = slot.channels.is_none();
                 let (deadline, oneway) = (slot.deadline, slot.oneway);
                 let prelude = Prelude::take(&mut body.clone());
                 self.in_flight -= 1;
                 self.streaming -= usize::from(prelude.channels > 0);
-                self.held -= std::mem::take(&mut self.slots.get_mut(call.index())?.held);
+                self.held -= slot.held;
+                // What follows begins anew, or refuses.
+                *slot = Slot::default();
                 let taken = Taken {
                     call,
                     oneway,
@@ -542,25 +576,15 @@ impl ServerConnection {
                     self.begin(&taken, State::Running, 0);
                     let text = "time ran out while the arguments arrived";
                     self.fail(call, Code::EXPIRED, text, &Metadata::default());
-                    return None;
+                    return Ok(None);
                 }
-                // Metadata was checked with the first frame, as far as its length goes.
-                match self.start(&taken, body) {
-                    Ok(event) => event,
-                    Err(_) => {
-                        self.begin(&taken, State::Running, 0);
-                        let text = "metadata is malformed";
-                        self.fail(call, Code::METADATA_TOO_LARGE, text, &Metadata::default());
-                        None
-                    }
-                }
+                self.start(&taken, body)
             }
-            State::Running | State::ExpiryDue => {
-                let (channel, packed) = slot.item.take()?;
+            State::Running | State::ExpiryDue => Ok(slot.item.take().map(|(channel, packed)| {
                 let what = ChannelSignal::Item { body, packed };
-                Some(channel_event(call, channel, what))
-            }
-            State::Free | State::Stopping | State::Replying | State::Answered => None,
+                channel_event(call, channel, what)
+            })),
+            State::Free | State::Stopping | State::Replying | State::Answered => Ok(None),
         }
     }
 
@@ -574,6 +598,29 @@ impl ServerConnection {
                 .is_none_or(|channels| channels.is_inbound_over());
         }
         self.release(call);
+    }
+
+    /// P-52: the client sends nothing more. Channels that it has not ended never will be: their calls are given up.
+    fn on_ended(&mut self) {
+        for (slot, id) in self.slots.iter_mut().zip(0..) {
+            let channels = slot.channels.as_ref();
+            let is_over = channels.is_none_or(|channels| channels.is_inbound_over());
+            slot.is_client_done = true;
+            match slot.state {
+                State::Running | State::ExpiryDue if !is_over => {
+                    slot.state = State::Stopping;
+                    self.later.push_back(ServerEvent::Cancel(CallId(id)));
+                }
+                State::Answered => *slot = Slot::default(),
+                State::Free
+                | State::Assembling
+                | State::Running
+                | State::ExpiryDue
+                | State::Stopping
+                | State::Replying => {}
+            }
+        }
+        self.later.push_back(ServerEvent::PeerFinished);
     }
 
     /// P-32
@@ -716,10 +763,9 @@ impl ServerConnection {
         if bytes < SMALL_GRANT {
             self.link.charge(now, Cost::SmallGrant)?;
         }
-        let slot = self.busy_slot(header)?;
-        if !matches!(slot.state, State::Running | State::ExpiryDue) {
+        let Some(slot) = self.running_slot(header)? else {
             return Ok(None);
-        }
+        };
         let granted = slot
             .channels
             .as_mut()
@@ -737,10 +783,9 @@ impl ServerConnection {
         let FrameHeader {
             kind, call, channel, ..
         } = *header;
-        let slot = self.busy_slot(header)?;
-        if !matches!(slot.state, State::Running | State::ExpiryDue) {
+        let Some(slot) = self.running_slot(header)? else {
             return Ok(None);
-        }
+        };
         let stopped = slot
             .channels
             .as_mut()
@@ -768,6 +813,21 @@ impl ServerConnection {
             .get_mut(call.index())
             .filter(|slot| !matches!(slot.state, State::Free | State::Assembling))
             .ok_or(ProtocolError::NoSuchChannel { kind, call, channel })
+    }
+
+    /// Likewise, for what a client says of channels on which the server sends: that may cross the final frame, like a cancel, and means nothing then.
+    fn running_slot(&mut self, header: &FrameHeader) -> Result<Option<&mut Slot>, ProtocolError> {
+        let index = header.call.index();
+        if self
+            .slots
+            .get(index)
+            .is_some_and(|slot| slot.state == State::Free)
+        {
+            return Ok(None);
+        }
+        let slot = self.busy_slot(header)?;
+        let is_running = matches!(slot.state, State::Running | State::ExpiryDue);
+        Ok(is_running.then_some(slot))
     }
 
     /// A frame that its channel does not allow: the call fails; one that has failed already is not failed again, and its client loses patience.
@@ -906,12 +966,21 @@ impl ServerConnection {
             ..FrameHeader::new(Kind::Failure, call)
         };
         if metadata.is_empty() {
-            return self.link.send.push_control(header, cut_text(text).as_bytes());
+            return self
+                .link
+                .send
+                .push_control(header, cut_text(text, Limits::MAX_TEXT).as_bytes());
         }
         header.flags = Flags::METADATA;
         let mut body = FrameBuf::new();
         write_metadata(&mut body, metadata);
-        body.extend(cut_text(text).as_bytes());
+        // A failure is never cut into chunks.
+        let frame = self
+            .link
+            .peer()
+            .map_or(Limits::GUARANTEED_BODY, |preface| preface.max_frame);
+        let room = (frame as usize).saturating_sub(body.body_len());
+        body.extend(cut_text(text, room).as_bytes());
         self.link.send.push_control(header, body.body());
     }
 }

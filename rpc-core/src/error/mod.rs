@@ -37,11 +37,11 @@ pub enum ConnectionError {
     Handshake(HandshakeError),
     /// The peer broke a rule.
     Protocol(ProtocolError),
-    /// P-17: the connection ended inside a frame.
+    /// P-17: the connection ended inside a frame, or between the chunks of a body.
     Truncated {
-        /// Bytes of the frame that had arrived.
+        /// Bytes of it that had arrived.
         received: usize,
-        /// Length of the frame, or of its header if that is not complete.
+        /// Length of the frame, or of its header if that is not complete, or of all incomplete bodies.
         expected: usize,
     },
 }

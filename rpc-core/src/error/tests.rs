@@ -62,9 +62,9 @@ fn decode_errors_have_their_text_and_code() {
             "padding of a reply frame is not zero",
         ),
         (
-            DecodeError::UnknownKind { kind: 12 },
+            DecodeError::UnknownKind { kind: 13 },
             64,
-            "frame kind 12 is unknown",
+            "frame kind 13 is unknown",
         ),
     ];
     for (error, code, text) in table {
@@ -99,11 +99,43 @@ fn protocol_errors_have_their_text() {
     let table = [
         (ProtocolError::CallIdBusy { call }, "call id 5 is busy"),
         (
-            ProtocolError::Chunked {
-                kind: Kind::Call,
+            ProtocolError::BodiesTooLarge {
+                call,
+                total: 9,
+                limit: 8,
+            },
+            "incomplete bodies add up to 9 bytes with that of call 5, more than 8",
+        ),
+        (
+            ProtocolError::BodyLength {
+                call,
+                total: 9,
+                limit: 8,
+            },
+            "body of call 5 is announced with 9 bytes, which is not beyond its first frame or above 8",
+        ),
+        (
+            ProtocolError::ChannelsTooMany { call, count: 17 },
+            "call 5 has 17 channels in one direction",
+        ),
+        (
+            ProtocolError::ChunkUnexpected { call },
+            "chunk for call 5, of which no such part of a body is missing",
+        ),
+        (
+            ProtocolError::CreditRaised { call, channel: 2 },
+            "credit of channel 2 of call 5 exceeds what can be counted",
+        ),
+        (
+            ProtocolError::Interleaved {
+                kind: Kind::End,
                 call,
             },
-            "call frame of call 5 is chunked, although its body fits into one frame",
+            "end frame of call 5 inside of another body of that call",
+        ),
+        (
+            ProtocolError::ItemWithoutCredit { call, channel: 2 },
+            "item frame without credit on channel 2 of call 5, which has ended",
         ),
         (
             ProtocolError::DescriptorsNotOffered { call },

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::input::Input;
-use super::server::{MAX_STREAM, anything, limits};
+use super::server::{MAX_STREAM, anything, finals, item_cost, limits, number, total, with_chunks};
 use super::trace::{headers, play, receive, transmit};
 use super::{script, start};
 use crate::code::Code;
-use crate::connection::{ClientConnection, ClientEvent};
+use crate::connection::{ChannelEvent, ChannelSignal, ClientConnection, ClientEvent, NewCall};
 use crate::error::{ConnectionError, StartError};
 use crate::frame_buf::FrameBuf;
 use crate::header::Kind;
 use crate::id::{CallId, MethodId};
 use crate::limits::Limits;
+use crate::metadata::Metadata;
 use crate::preface::{PREFACE_LEN, Side};
 
 /// A byte of settings, then operations; or with the highest bit of the settings a plan of chunks, then what the server sends.
@@ -50,7 +51,7 @@ fn chunking_does_not_matter(limits: Limits, settings: u8, input: &mut Input<'_>)
     let with_calls = || {
         let mut client = ClientConnection::new(limits, now);
         for _ in 0..settings % 16 {
-            let started = client.start_call(MethodId(1), &mut FrameBuf::new(), None, false, now);
+            let started = client.start_call(&with_channels(settings), &mut FrameBuf::new(), now);
             assert!(started.is_ok(), "16 calls are guaranteed");
         }
         client
@@ -58,6 +59,23 @@ fn chunking_does_not_matter(limits: Limits, settings: u8, input: &mut Input<'_>)
     let cut = play(&mut with_calls(), &stream, &plan, now);
     let whole = play(&mut with_calls(), &stream, &[usize::MAX - 1], now);
     assert_eq!(cut, whole);
+}
+
+/// A call that has some channels.
+fn with_channels(byte: u8) -> NewCall<'static> {
+    NewCall {
+        sends: u16::from(byte / 16 % 2),
+        receives: u16::from(byte / 32 % 3),
+        ..NewCall::of(MethodId(1))
+    }
+}
+
+/// A call that waits.
+struct Waiting {
+    /// What may be sent on each of its channels; none once it has ended.
+    outbound: Vec<Option<i64>>,
+    /// What the server may send on each.
+    inbound: Vec<Option<i64>>,
 }
 
 /// A client's connection, and what its owner and its server know of it.
@@ -70,10 +88,9 @@ struct Model {
     received: Vec<u8>,
     sent: Vec<u8>,
     /// Calls that have not ended for their owner.
-    /// Each with the number of calls that were started before it.
-    waiting: BTreeMap<CallId, usize>,
+    waiting: BTreeMap<CallId, Waiting>,
     started: usize,
-    /// How many of them the server has taken, since it said so.
+    /// How many calls the server has taken, since it said so.
     taken: u64,
     /// Replies and failures that ended a call for its owner or released its slot.
     finals: usize,
@@ -105,7 +122,7 @@ impl Model {
     }
 
     fn operate(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 16 {
+        match input.byte() % 20 {
             0..=3 => self.on_the_way.extend_from_slice(&anything(input)),
             4 | 5 => self.deliver(input.len()),
             6 => self.deliver(usize::MAX),
@@ -136,6 +153,9 @@ impl Model {
                     self.ended = true;
                 }
             },
+            16 => self.send_item(input),
+            17 => self.end_channel(input),
+            18 => self.receive_on(input),
             _ => {
                 self.now += Duration::from_secs(1);
                 let now = self.now;
@@ -146,9 +166,63 @@ impl Model {
 
     /// A command that may queue bytes, which the server has no part in.
     fn owner(&mut self, command: impl FnOnce(&mut ClientConnection)) {
-        let before = self.connection.send_queue().enqueued();
+        let before = total(self.connection.send_queue());
         command(&mut self.connection);
-        self.own += self.connection.send_queue().enqueued() - before;
+        self.own += with_chunks(total(self.connection.send_queue()).saturating_sub(before));
+    }
+
+    fn some_channel(&self, input: &mut Input<'_>) -> (CallId, usize) {
+        let index = input.index(self.waiting.len());
+        let call = self.waiting.keys().nth(index).copied().unwrap_or(CallId(3));
+        (call, usize::from(input.byte() % 2))
+    }
+
+    fn send_item(&mut self, input: &mut Input<'_>) {
+        let (call, channel) = self.some_channel(input);
+        let most = self.connection.max_body() as usize;
+        let len = input.len().min(most);
+        let credit = self
+            .waiting
+            .get_mut(&call)
+            .and_then(|call| call.outbound.get_mut(channel));
+        if let Some(Some(credit)) = credit.filter(|credit| credit.is_none_or(|credit| credit > 0)) {
+            *credit -= item_cost(len);
+        } else if self.waiting.contains_key(&call) {
+            return;
+        }
+        let mut frame = FrameBuf::new();
+        frame.extend(&vec![0xcd; len]);
+        self.owner(|connection| connection.send_item(call, number(channel), &mut frame, len % 2 == 1));
+        assert_eq!(frame.body_len(), 0, "the frame is left empty");
+    }
+
+    fn end_channel(&mut self, input: &mut Input<'_>) {
+        let (call, channel) = self.some_channel(input);
+        let code = Code::from_number(u32::from(input.byte() % 4));
+        if let Some(credit) = self
+            .waiting
+            .get_mut(&call)
+            .and_then(|call| call.outbound.get_mut(channel))
+        {
+            *credit = None;
+        }
+        self.owner(|connection| connection.end_channel(call, number(channel), code, &Metadata::new()));
+    }
+
+    fn receive_on(&mut self, input: &mut Input<'_>) {
+        let (call, channel) = self.some_channel(input);
+        let bytes = u32::from(input.byte()) << 6;
+        if bytes == 0 {
+            return self.owner(|connection| connection.stop_channel(call, number(channel)));
+        }
+        if let Some(Some(credit)) = self
+            .waiting
+            .get_mut(&call)
+            .and_then(|call| call.inbound.get_mut(channel))
+        {
+            *credit += i64::from(bytes);
+        }
+        self.owner(|connection| connection.grant(call, number(channel), bytes));
     }
 
     fn deliver(&mut self, limit: usize) {
@@ -165,32 +239,37 @@ impl Model {
         frame.extend(&vec![0xcd; len]);
         let time_left = Duration::from_micros(u64::from(input.byte()) << 10);
         let deadline = (!time_left.is_zero()).then(|| self.now + time_left);
-        let has_slot = self.connection.has_free_slot();
-        let before = self.connection.send_queue().enqueued();
-        match self
-            .connection
-            .start_call(MethodId(1), &mut frame, deadline, len % 2 == 1, self.now)
-        {
+        let new = NewCall {
+            deadline,
+            oneway: len % 2 == 1,
+            ..with_channels(input.byte())
+        };
+        let has_slot = self.connection.has_free_slot() || !self.connection.has_room();
+        let before = total(self.connection.send_queue());
+        match self.connection.start_call(&new, &mut frame, self.now) {
             Ok(call) => {
                 assert!(has_slot && call.0 < self.limits.max_calls);
-                assert_eq!(
-                    self.waiting.insert(call, self.started),
-                    None,
-                    "call {call} waits already"
-                );
                 self.started += 1;
+                let waiting = Waiting {
+                    outbound: vec![Some(self.connection.stream_credit().into()); new.sends.into()],
+                    inbound: vec![Some(self.limits.stream_credit.into()); new.receives.into()],
+                };
+                if !new.oneway {
+                    let previous = self.waiting.insert(call, waiting);
+                    assert!(previous.is_none(), "call {call} waits already");
+                }
             }
             Err(error) => {
                 assert_eq!(frame.body_len(), len, "the frame is as it was");
-                assert!(!matches!(error, StartError::Saturated { .. }) || !has_slot);
+                assert!(!matches!(error, StartError::Saturated { .. }) || !self.connection.has_free_slot());
             }
         }
-        self.own += self.connection.send_queue().enqueued() - before;
+        self.own += with_chunks(total(self.connection.send_queue()).saturating_sub(before));
     }
 
     fn poll(&mut self) {
         loop {
-            match self.connection.poll_event() {
+            match self.connection.poll_event(self.now) {
                 Ok(Some(event)) => self.take_event(&event),
                 Ok(None) => return,
                 Err(error) => {
@@ -209,11 +288,18 @@ impl Model {
                 self.finals += 1;
                 self.end(*call);
             }
-            ClientEvent::Failure { call, .. } => {
-                self.finals += 1;
+            ClientEvent::Failure { call, code, text, .. } => {
+                // A server that breaks the rules of a channel has not ended the call.
+                let by_this_side = text.starts_with("server sent ")
+                    && [Code::STREAM_STATE, Code::FLOW_CONTROL].contains(code);
+                self.finals += usize::from(!by_this_side);
                 self.end(*call);
             }
-            ClientEvent::Expired(call) | ClientEvent::Refused(call) => self.end(*call),
+            ClientEvent::Channel(ChannelEvent { call, channel, what }) => {
+                let call = self.waiting.get_mut(call).expect("an event of a call that waits");
+                call.take(usize::from(*channel), what);
+            }
+            ClientEvent::Expired(call, _) | ClientEvent::Refused(call) => self.end(*call),
             ClientEvent::Released => self.finals += 1,
             ClientEvent::Greeted => {
                 assert!(!self.greeted);
@@ -235,15 +321,15 @@ impl Model {
         assert_eq!(connection.waiting(), self.waiting.len());
         assert!(connection.busy() >= connection.waiting());
         // P-51: the owner knows of all calls that were not taken.
-        assert!(self.waiting.values().all(|order| (*order as u64) < self.taken));
+        assert!(self.waiting.len() as u64 <= self.taken);
         assert!(connection.busy() <= self.limits.max_calls as usize);
-        assert_eq!(
-            self.finals + connection.busy(),
-            self.started,
+        // Calls of which nothing was sent need none.
+        assert!(
+            self.finals + connection.busy() <= self.started,
             "a slot is free after its final frame, and only then"
         );
         assert_eq!(queue.transmitted(), self.sent.len() as u64);
-        let caused = queue.enqueued() - self.own;
+        let caused = total(queue).saturating_sub(self.own);
         assert!(
             caused <= self.received.len() as u64 + 512,
             "{caused} bytes for {}",
@@ -269,23 +355,45 @@ impl Model {
         assert!(self.connection.is_finished() && self.connection.send_queue().is_empty());
         let (frames, whole) = headers(&self.sent[PREFACE_LEN..]);
         assert!(whole, "only whole frames are sent");
-        let allowed = [Kind::Call, Kind::Cancel, Kind::Ping, Kind::Pong, Kind::Goaway];
-        assert!(frames.iter().all(|header| allowed.contains(&header.kind)));
-        assert_eq!(
-            frames.iter().filter(|header| header.kind == Kind::Call).count(),
-            self.started
-        );
+        let refused = [Kind::Reply, Kind::Failure];
+        assert!(frames.iter().all(|header| !refused.contains(&header.kind)));
+        let calls = frames.iter().filter(|header| header.kind == Kind::Call);
+        assert!(calls.count() <= self.started);
         if orderly && self.greeted {
             let (answers, whole) = headers(&self.received[PREFACE_LEN..]);
             assert!(whole);
-            let finals = answers
-                .iter()
-                .filter(|header| matches!(header.kind, Kind::Reply | Kind::Failure));
             assert_eq!(
-                finals.count(),
+                finals(&answers).len(),
                 self.finals,
                 "every final frame has ended one call"
             );
+        }
+    }
+}
+
+impl Waiting {
+    fn take(&mut self, channel: usize, what: &ChannelSignal) {
+        match what {
+            ChannelSignal::Item { body, .. } => {
+                assert!(body.is_empty() || body.as_ptr().addr().is_multiple_of(16));
+                let credit = self.inbound[channel].as_mut().expect("no item behind the end");
+                assert!(*credit > 0, "an item without credit");
+                *credit -= item_cost(body.len());
+            }
+            ChannelSignal::End { .. } => {
+                assert!(self.inbound[channel].take().is_some(), "a channel ends once");
+            }
+            ChannelSignal::Credit(bytes) => {
+                if let Some(credit) = &mut self.outbound[channel] {
+                    *credit += i64::from(*bytes);
+                }
+            }
+            ChannelSignal::Stop => {
+                assert!(
+                    self.outbound[channel].take().is_some(),
+                    "a channel that has ended is not stopped"
+                );
+            }
         }
     }
 }

@@ -15,14 +15,16 @@ use super::messages::{Figure, Plot, Point, Refusal, Tree};
 use super::mutate::mutate;
 use super::start;
 use crate::archive::aligned_copy;
-use crate::call::{Answer, Call, CallOptions, Caller, MethodError};
+use crate::call::{Answer, Call, Caller, MethodError, OutgoingCall};
 use crate::code::Code;
 use crate::context::{CallControl, Context, Peer, PeerAddress};
 use crate::failure::{CallError, CallFailure};
 use crate::frame_buf::FrameBuf;
 use crate::incoming::{Completed, IncomingCall, Job, Outcome, Workers, WorkersFull};
+use crate::metadata::Metadata;
 use crate::service;
-use crate::service::{Dispatch as _, MethodDescriptor};
+use crate::service::Dispatch as _;
+use crate::stream::UserChannels;
 use crate::wire::{Archived, Bincode, Serde, Wire};
 
 /// A byte of settings and one for the method; then the arguments, or mutations and the values of arguments for the generated client.
@@ -257,7 +259,8 @@ fn answer(method: usize, arguments: Bytes, max_reply: usize) -> Completed {
     let call = IncomingCall {
         method,
         arguments,
-        context: Context::new(peer, None, Arc::new(CallControl::default())),
+        context: Context::new(peer, None, Metadata::new(), Arc::new(CallControl::default())),
+        channels: UserChannels::default(),
         reply: FrameBuf::new(),
         max_reply,
         workers: Arc::new(Inline(start())),
@@ -312,7 +315,8 @@ impl Caller for InProcess {
         1 << 20
     }
 
-    fn start(&self, method: &'static MethodDescriptor, frame: FrameBuf, _: CallOptions) -> Self::Pending {
+    fn start(&self, call: OutgoingCall) -> Self::Pending {
+        let OutgoingCall { method, frame, .. } = call;
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         let index = ShapesClient::descriptor()
             .methods
@@ -327,12 +331,13 @@ impl Caller for InProcess {
         );
         let answer = match completed.outcome {
             Outcome::Failure(code, text) => Err(CallFailure::from_peer(code, text)),
-            Outcome::Reply { error } => {
+            Outcome::Reply { error, .. } => {
                 let mut body = completed.frame.body().to_vec();
                 done |= mutate(&mut body, &mut Input::new(&damage.reply));
                 Ok(Answer {
                     error,
                     body: aligned_copy(&body),
+                    metadata: Metadata::new(),
                 })
             }
         };

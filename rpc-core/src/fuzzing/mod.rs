@@ -10,6 +10,7 @@ mod input;
 mod messages;
 mod mutate;
 mod pair;
+mod pair_channels;
 mod script;
 mod server;
 mod trace;

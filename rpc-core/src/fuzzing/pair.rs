@@ -6,14 +6,19 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::input::Input;
+use super::pair_channels::Lane;
 use super::start;
 use super::trace::{receive, transmit};
 use crate::code::Code;
-use crate::connection::{ClientConnection, ClientEvent, Sent, ServerConnection, ServerEvent};
+use crate::connection::{
+    ChannelEvent, ChannelSignal, ClientConnection, ClientEvent, NewCall, Sent, ServerConnection, ServerEvent,
+};
 use crate::error::StartError;
 use crate::frame_buf::FrameBuf;
+use crate::header::Flags;
 use crate::id::{CallId, MethodId};
 use crate::limits::Limits;
+use crate::metadata::Metadata;
 
 /// A byte of settings, then operations.
 pub(super) fn run(input: &mut Input<'_>) {
@@ -42,32 +47,42 @@ struct Pair {
     to_client: BytesMut,
     /// Calls that the client waits for.
     waiting: BTreeMap<CallId, Call>,
-    /// Calls that run at the server, and the mark of their arguments.
-    running: BTreeMap<CallId, u8>,
+    /// Calls that run at the server.
+    running: BTreeMap<CallId, Running>,
     started: u32,
+    oneway: u32,
     max_calls: u32,
+    window: u32,
     client_finished: bool,
     lost: bool,
     /// Whether a goaway was sent by either side, and by the server.
     draining: bool,
     server_draining: bool,
-    /// Calls that have arrived, and how many had when the server said goodbye.
+    /// Calls that have arrived.
     arrivals: u64,
-    taken: Option<u64>,
-    /// What the client has heard of that.
+    /// What the client has heard of how many were taken.
     refused_from: u64,
 }
 
 /// A call by which the owner recognises what belongs to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Call {
     mark: u8,
     len: usize,
-    /// Calls that were started before it.
-    order: u64,
-    /// Where its frame ends in the client's stream.
-    end: u64,
+    /// Where its frame ends in the client's stream, if that was known when it was started.
+    end: Option<u64>,
     arrived: bool,
+    /// What the client sends, and what it receives.
+    up: Vec<Lane>,
+    down: Vec<Lane>,
+}
+
+/// A call at the server.
+#[derive(Debug)]
+struct Running {
+    mark: u8,
+    up: Vec<Lane>,
+    down: Vec<Lane>,
 }
 
 impl Pair {
@@ -83,10 +98,13 @@ impl Pair {
         } else {
             70_000
         };
+        let window = if settings & 4 == 0 { 16_384 } else { 40_000 };
         let limits = Limits {
             max_calls,
             max_body,
-            max_held: 200_000,
+            max_frame: Limits::GUARANTEED_BODY,
+            max_held: 400_000,
+            stream_credit: window,
             ..Limits::default()
         };
         Self {
@@ -99,19 +117,20 @@ impl Pair {
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
             started: 0,
+            oneway: 0,
             max_calls,
+            window,
             client_finished: false,
             lost: false,
             draining: false,
             server_draining: false,
             arrivals: 0,
-            taken: None,
             refused_from: u64::MAX,
         }
     }
 
     fn operate(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 16 {
+        match input.byte() % 24 {
             0..=2 => self.start_call(input),
             3 => {
                 let call = pick(&self.waiting, input);
@@ -122,7 +141,7 @@ impl Pair {
             6 => {
                 let call = pick(&self.running, input);
                 if self.running.remove(&call).is_some() {
-                    self.server.fail(call, Code::INTERNAL, "oops");
+                    self.fail(call, Code::INTERNAL);
                 }
             }
             7 => self.transmit_client(input.len()),
@@ -139,23 +158,23 @@ impl Pair {
                 self.server.handle_timeout(self.server_now);
             }
             14 => self.move_all(),
-            _ => self.rarely(input.byte()),
+            15 => self.rarely(input.byte()),
+            16 | 17 => self.client_sends(input),
+            18 | 19 => self.server_sends(input),
+            20 => self.client_ends(input),
+            21 => self.server_ends(input),
+            22 => self.client_receives(input),
+            _ => self.server_receives(input),
         }
     }
 
     fn rarely(&mut self, what: u8) {
-        match what % 8 {
+        match what % 10 {
             0 => self.client.ping(what.into()),
             1 => self.server.ping(what.into()),
             2 => {
                 self.server.goaway(Code::DRAINING, "");
-                self.draining = true;
-                self.server_draining = true;
-                self.taken.get_or_insert(self.arrivals);
-                if self.server.is_closing() {
-                    // Nobody has greeted it, so it owes nothing to anybody and closes.
-                    self.lose();
-                }
+                self.says_goodbye();
             }
             3 => {
                 self.client.goaway(Code::OK, "bye");
@@ -164,11 +183,28 @@ impl Pair {
             4 => self.client.release_memory(),
             5 => self.server.release_memory(),
             6 => self.lose(),
-            _ => {
-                // P-52: the client sends nothing more, but waits for its answers.
-                self.transmit_client(usize::MAX);
-                self.client_finished = true;
+            7 => {
+                // P-52: the client sends nothing more, but waits for its answers. What is unfinished then is lost.
+                if self.client.send_queue().committed_len() == self.client.send_queue().len() {
+                    self.transmit_client(usize::MAX);
+                    self.client_finished = true;
+                }
             }
+            8 => {
+                self.server.drain("two steps");
+                self.says_goodbye();
+            }
+            // Without a drain, nothing.
+            _ => self.server.finish_drain(),
+        }
+    }
+
+    fn says_goodbye(&mut self) {
+        self.draining = true;
+        self.server_draining |= self.server.is_drain_told();
+        if self.server.is_closing() {
+            // Nobody has greeted it, so it owes nothing to anybody and closes.
+            self.lose();
         }
     }
 
@@ -176,35 +212,45 @@ impl Pair {
         if self.client_finished {
             return;
         }
-        let (len, timeout) = (input.len(), input.byte());
-        let deadline = (timeout > 0).then(|| self.client_now + Duration::from_millis(timeout.into()));
+        let (len, timeout, shape) = (input.len(), input.byte(), input.byte());
         let [mark, ..] = self.started.to_le_bytes();
+        let metadata = note(mark, shape);
+        let new = NewCall {
+            method: METHOD,
+            deadline: (timeout > 0).then(|| self.client_now + Duration::from_millis(timeout.into())),
+            oneway: timeout == 1,
+            metadata: &metadata,
+            sends: u16::from(shape % 3),
+            receives: u16::from(shape / 3 % 3),
+        };
         let mut frame = FrameBuf::new();
         frame.extend(&[0; 16]);
         frame.extend(&vec![mark; len]);
-        let has_slot = self.client.has_free_slot();
-        match self
-            .client
-            .start_call(METHOD, &mut frame, deadline, timeout == 1, self.client_now)
-        {
+        let has_slot = self.client.has_free_slot() || !self.client.has_room();
+        let before = self.client.send_queue().enqueued();
+        match self.client.start_call(&new, &mut frame, self.client_now) {
             Ok(call) => {
                 assert!(has_slot);
-                let new = Call {
+                self.started += 1;
+                if new.oneway {
+                    self.oneway += 1;
+                    return;
+                }
+                let queue = self.client.send_queue();
+                let lane = |window| Lane::new(mark, window);
+                let call_is = Call {
                     mark,
                     len,
-                    order: self.started.into(),
-                    end: self.client.send_queue().enqueued(),
+                    end: (queue.enqueued() > before && !queue.is_waiting(call)).then_some(queue.enqueued()),
                     arrived: false,
+                    up: vec![lane(self.client.stream_credit()); new.sends.into()],
+                    down: vec![lane(self.window); new.receives.into()],
                 };
-                assert_eq!(
-                    self.waiting.insert(call, new),
-                    None,
-                    "a busy slot is not used again"
-                );
-                self.started += 1;
+                let previous = self.waiting.insert(call, call_is);
+                assert!(previous.is_none(), "a busy slot is not used again");
             }
-            Err(StartError::Saturated { .. }) => assert!(!has_slot),
-            Err(StartError::TooLarge { .. } | StartError::NotGreeted { .. }) => assert!(len + 16 > 16_384),
+            Err(StartError::Saturated { .. }) => assert!(!self.client.has_free_slot()),
+            Err(StartError::TooLarge { .. } | StartError::NotGreeted { .. }) => assert!(len + 64 > 16_384),
             Err(StartError::Draining) => assert!(self.draining),
             Err(error @ (StartError::Closed | StartError::Expired)) => panic!("{error}"),
         }
@@ -214,10 +260,109 @@ impl Pair {
     fn reply(&mut self, input: &mut Input<'_>) {
         let call = pick(&self.running, input);
         let len = input.len();
-        if let Some(mark) = self.running.remove(&call) {
+        if let Some(Running { mark, .. }) = self.running.remove(&call) {
             let mut frame = FrameBuf::new();
             frame.extend(&vec![!mark; len]);
-            self.server.reply(call, &mut frame, len % 2 == 1);
+            let flags = if len % 2 == 1 { Flags::ERROR } else { Flags::NONE };
+            self.server.reply(call, &mut frame, flags);
+        }
+    }
+
+    fn fail(&mut self, call: CallId, code: Code) {
+        self.server
+            .fail(call, code, "oops", &note(call.0.to_le_bytes()[0], 0));
+    }
+
+    fn client_sends(&mut self, input: &mut Input<'_>) {
+        let (call, channel, len, packed) = choice(&self.waiting, input);
+        let limit = self.client.max_body() as usize;
+        if self.client_finished {
+            return;
+        }
+        if let Some(lane) = self
+            .waiting
+            .get_mut(&call)
+            .and_then(|call| call.up.get_mut(channel))
+            && let Some(mut frame) = lane.send(len.min(limit), packed)
+        {
+            self.client.send_item(call, number(channel), &mut frame, packed);
+            assert_eq!(frame.body_len(), 0, "the frame is left empty");
+        }
+    }
+
+    fn server_sends(&mut self, input: &mut Input<'_>) {
+        let (call, channel, len, packed) = choice(&self.running, input);
+        let limit = self.server.max_reply() as usize;
+        if let Some(lane) = self
+            .running
+            .get_mut(&call)
+            .and_then(|call| call.down.get_mut(channel))
+            && let Some(mut frame) = lane.send(len.min(limit), packed)
+        {
+            self.server.send_item(call, number(channel), &mut frame, packed);
+            assert_eq!(frame.body_len(), 0, "the frame is left empty");
+        }
+    }
+
+    fn client_ends(&mut self, input: &mut Input<'_>) {
+        let (call, channel, len, aborts) = choice(&self.waiting, input);
+        if self.client_finished {
+            return;
+        }
+        if let Some(lane) = self
+            .waiting
+            .get_mut(&call)
+            .and_then(|call| call.up.get_mut(channel))
+        {
+            let metadata = lane.end(len, aborts);
+            let code = end_code(aborts);
+            self.client.end_channel(call, number(channel), code, &metadata);
+        }
+    }
+
+    fn server_ends(&mut self, input: &mut Input<'_>) {
+        let (call, channel, len, aborts) = choice(&self.running, input);
+        if let Some(lane) = self
+            .running
+            .get_mut(&call)
+            .and_then(|call| call.down.get_mut(channel))
+        {
+            let metadata = lane.end(len, aborts);
+            let code = end_code(aborts);
+            self.server.end_channel(call, number(channel), code, &metadata);
+        }
+    }
+
+    fn client_receives(&mut self, input: &mut Input<'_>) {
+        let (call, channel, _, stops) = choice(&self.waiting, input);
+        if self.client_finished {
+            return;
+        }
+        if let Some(lane) = self
+            .waiting
+            .get_mut(&call)
+            .and_then(|call| call.down.get_mut(channel))
+        {
+            if stops {
+                self.client.stop_channel(call, number(channel));
+            } else {
+                self.client.grant(call, number(channel), lane.take_read());
+            }
+        }
+    }
+
+    fn server_receives(&mut self, input: &mut Input<'_>) {
+        let (call, channel, _, stops) = choice(&self.running, input);
+        if let Some(lane) = self
+            .running
+            .get_mut(&call)
+            .and_then(|call| call.up.get_mut(channel))
+        {
+            if stops {
+                self.server.stop_channel(call, number(channel));
+            } else {
+                self.server.grant(call, number(channel), lane.take_read());
+            }
         }
     }
 
@@ -230,12 +375,14 @@ impl Pair {
                 .waiting
                 .remove(&call)
                 .unwrap_or_else(|| panic!("call {call} ended twice"));
-            let left = if known.end > transmitted {
-                Sent::NotSent
-            } else {
-                Sent::MaybeSent
-            };
-            assert_eq!(sent, left);
+            if let Some(end) = known.end {
+                let left = if end > transmitted {
+                    Sent::NotSent
+                } else {
+                    Sent::MaybeSent
+                };
+                assert_eq!(sent, left);
+            }
             assert!(
                 !known.arrived || sent == Sent::MaybeSent,
                 "call {call} has arrived"
@@ -288,9 +435,14 @@ impl Pair {
         {
             self.take_server_event(event);
         }
-        while let Some(event) = self.client.poll_event().expect("the server keeps the rules") {
+        while let Some(event) = self
+            .client
+            .poll_event(self.client_now)
+            .expect("the server keeps the rules")
+        {
             self.take_client_event(event);
         }
+        self.server_draining |= self.server.is_drain_told();
     }
 
     fn take_server_event(&mut self, event: ServerEvent) {
@@ -299,26 +451,25 @@ impl Pair {
                 call,
                 method,
                 arguments,
+                metadata,
+                channels,
                 ..
             } => {
                 assert_eq!(method, METHOD);
-                self.arrivals += 1;
-                let mark = arguments.first().copied().unwrap_or_default();
+                let (mark, shape) = read_note(&metadata);
                 assert!(arguments.iter().all(|byte| *byte == mark));
-                if let Some(known) = self.waiting.get_mut(&call).filter(|known| !known.arrived) {
-                    assert_eq!(arguments.len(), known.len);
-                    assert!(known.len == 0 || known.mark == mark);
-                    known.arrived = true;
-                }
-                assert_eq!(
-                    self.running.insert(call, mark),
-                    None,
-                    "call {call} is running already"
-                );
+                assert_eq!(channels, u16::from(shape % 3));
+                self.take_call(call, mark, arguments.len(), shape);
             }
             // Whoever is asked to stop does it at once.
             ServerEvent::Cancel(call) => self.stop(call, Code::CANCELLED),
             ServerEvent::Expire(call) => self.stop(call, Code::DEADLINE),
+            ServerEvent::Breach { call, text, .. } => panic!("call {call}: {text}"),
+            ServerEvent::Channel(ChannelEvent { call, channel, what }) => {
+                let Running { up, down, .. } =
+                    self.running.get_mut(&call).expect("an event of a running call");
+                take_signal(up, down, channel, &what);
+            }
             ServerEvent::Greeted
             | ServerEvent::Goaway { .. }
             | ServerEvent::Pong(_)
@@ -326,9 +477,31 @@ impl Pair {
         }
     }
 
+    fn take_call(&mut self, call: CallId, mark: u8, len: usize, shape: u8) {
+        self.arrivals += 1;
+        if let Some(known) = self
+            .waiting
+            .get_mut(&call)
+            .filter(|known| !known.arrived && known.mark == mark)
+        {
+            assert_eq!(len, known.len);
+            known.arrived = true;
+        }
+        let receives = u16::from(shape / 3 % 3);
+        self.server.open(call, receives);
+        let lane = |window| Lane::new(mark, window);
+        let running = Running {
+            mark,
+            up: vec![lane(self.window); usize::from(shape % 3)],
+            down: vec![lane(self.server.stream_credit()); receives.into()],
+        };
+        let previous = self.running.insert(call, running);
+        assert!(previous.is_none(), "call {call} is running already");
+    }
+
     fn stop(&mut self, call: CallId, code: Code) {
         assert!(self.running.remove(&call).is_some(), "call {call} is not running");
-        self.server.fail(call, code, "");
+        self.fail(call, code);
     }
 
     fn take_client_event(&mut self, event: ClientEvent) {
@@ -336,12 +509,20 @@ impl Pair {
             ClientEvent::Reply {
                 call, error, body, ..
             } => self.end(call, Some((error, body))),
-            ClientEvent::Failure { call, code, .. } => {
+            ClientEvent::Failure {
+                call, code, metadata, ..
+            } => {
                 let ran = self.waiting.get(&call).is_some_and(|known| known.arrived);
                 assert!(ran || !code.may_have_run(), "call {call} did not arrive");
+                let by_owner = [Code::INTERNAL, Code::CANCELLED, Code::DEADLINE].contains(&code) && ran;
+                assert!(!by_owner || read_note(&metadata).0 == call.0.to_le_bytes()[0]);
                 self.end(call, None);
             }
-            ClientEvent::Expired(call) => self.end(call, None),
+            ClientEvent::Expired(call, sent) => {
+                let known = self.waiting.get(&call);
+                assert!(sent == Sent::MaybeSent || known.is_some_and(|known| !known.arrived));
+                self.end(call, None);
+            }
             ClientEvent::Refused(call) => {
                 assert!(
                     self.waiting.get(&call).is_some_and(|known| !known.arrived),
@@ -350,8 +531,15 @@ impl Pair {
                 self.end(call, None);
             }
             ClientEvent::Goaway { taken, .. } => {
-                assert_eq!(Some(taken), self.taken, "what the server has taken");
+                assert!(taken <= self.refused_from);
                 self.refused_from = taken;
+            }
+            ClientEvent::Channel(ChannelEvent { call, channel, what }) => {
+                let Call { up, down, .. } = self
+                    .waiting
+                    .get_mut(&call)
+                    .expect("an event of a call that waits");
+                take_signal(down, up, channel, &what);
             }
             ClientEvent::Greeted
             | ClientEvent::Released
@@ -367,9 +555,8 @@ impl Pair {
             .unwrap_or_else(|| panic!("call {call} ended twice"));
         if let Some((error, body)) = reply {
             assert!(known.arrived && error == (body.len() % 2 == 1));
-            let mark = if known.len == 0 { 0 } else { known.mark };
             assert!(
-                body.iter().all(|byte| *byte == !mark),
+                body.iter().all(|byte| *byte == !known.mark),
                 "call {call} got the answer of another"
             );
         }
@@ -377,10 +564,9 @@ impl Pair {
 
     fn check(&self) {
         assert_eq!(self.client.waiting(), self.waiting.len());
-        assert_eq!(self.server.in_flight(), self.running.len());
+        // Calls whose bodies are incomplete are in flight, too.
+        assert!(self.server.in_flight() >= self.running.len());
         assert!(self.client.busy() <= self.max_calls as usize);
-        // P-51: the owner knows of all calls that were not taken.
-        assert!(self.waiting.values().all(|call| call.order < self.refused_from));
     }
 
     /// Lets everything arrive and answers what runs; then both are idle.
@@ -390,20 +576,22 @@ impl Pair {
         // Behind its end the client cannot cancel: slots that it gave up may stay busy.
         let released = |pair: &Self| pair.client_finished || pair.client.busy() == 0;
         while !self.waiting.is_empty() || !self.running.is_empty() || !released(self) {
-            while let Some((call, mark)) = self.running.pop_first() {
+            while let Some((call, Running { mark, .. })) = self.running.pop_first() {
                 let mut frame = FrameBuf::new();
                 frame.extend(&[!mark; 2]);
-                self.server.reply(call, &mut frame, false);
+                self.server.reply(call, &mut frame, Flags::NONE);
             }
             self.move_all();
             rounds += 1;
             assert!(rounds < 64, "no progress");
         }
+        self.move_all();
         self.check();
         assert_eq!((self.server.in_flight(), self.server.held()), (0, 0));
         assert!(self.to_server.is_empty() && self.to_client.is_empty());
         assert!(!self.server_draining || self.server.is_finished());
         assert!(!self.draining || self.client_finished || self.client.is_finished());
+        assert!(self.client_finished || self.client.is_idle() && self.client.send_queue().is_empty());
     }
 }
 
@@ -411,6 +599,46 @@ impl Pair {
 fn pick<T>(calls: &BTreeMap<CallId, T>, input: &mut Input<'_>) -> CallId {
     let index = input.index(calls.len());
     calls.keys().nth(index).copied().unwrap_or(CallId(9))
+}
+
+/// One of the calls, a channel, a length, and a coin.
+fn choice<T>(calls: &BTreeMap<CallId, T>, input: &mut Input<'_>) -> (CallId, usize, usize, bool) {
+    let call = pick(calls, input);
+    let byte = input.byte();
+    (call, usize::from(byte % 2), input.len(), byte & 0x40 != 0)
+}
+
+fn number(channel: usize) -> u16 {
+    u16::try_from(channel).unwrap_or(u16::MAX)
+}
+
+fn end_code(aborts: bool) -> Code {
+    if aborts { Code::INTERNAL } else { Code::OK }
+}
+
+/// What the peer did on a channel: `inbound` are those on which it sends.
+fn take_signal(inbound: &mut [Lane], outbound: &mut [Lane], channel: u16, what: &ChannelSignal) {
+    let index = usize::from(channel);
+    match what {
+        ChannelSignal::Item { body, packed } => inbound[index].receive(body, *packed),
+        ChannelSignal::End { code, metadata } => inbound[index].receive_end(*code, metadata),
+        ChannelSignal::Credit(bytes) => outbound[index].granted(*bytes),
+        ChannelSignal::Stop => outbound[index].stopped(),
+    }
+}
+
+/// By what a call is recognised, and what it is like.
+fn note(mark: u8, shape: u8) -> Metadata {
+    let mut metadata = Metadata::new();
+    assert_eq!(metadata.insert("note", [mark, shape]), Ok(()));
+    metadata
+}
+
+fn read_note(metadata: &Metadata) -> (u8, u8) {
+    match metadata.get("note") {
+        Some([mark, shape]) => (*mark, *shape),
+        _ => (0xff, 0),
+    }
 }
 
 const METHOD: MethodId = MethodId(0x1234_5678_9abc_def0);

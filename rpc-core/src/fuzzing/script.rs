@@ -61,7 +61,7 @@ fn calls(side: Side, byte: u8) -> u32 {
 }
 
 fn kind(byte: u8) -> Kind {
-    let plain = Kind::from_number(byte % 11 + 1);
+    let plain = Kind::from_number(byte % 12 + 1);
     if byte >= 0xf0 {
         Kind::Extension(byte)
     } else {
@@ -101,6 +101,7 @@ fn aux(kind: Kind, flags: Flags, body_len: usize, input: &mut Input<'_>) -> u32 
         | Kind::Ping
         | Kind::Pong
         | Kind::Goaway
+        | Kind::Stop
         | Kind::Extension(_) => aux,
     }
 }
@@ -111,7 +112,9 @@ fn body(kind: Kind, flags: Flags, input: &mut Input<'_>) -> Vec<u8> {
         Kind::Call => {
             body.extend(u64::from(input.byte()).to_be_bytes());
             body.extend((number(input) << 8).to_be_bytes());
-            body.extend(number(input).to_be_bytes());
+            body.extend(u16::from(input.byte() % 20).to_be_bytes());
+            let [_, _, high, low] = number(input).to_be_bytes();
+            body.extend([high, low]);
         }
         Kind::Goaway => {
             body.extend(u64::from(number(input)).to_be_bytes());
@@ -129,6 +132,7 @@ fn body(kind: Kind, flags: Flags, input: &mut Input<'_>) -> Vec<u8> {
         | Kind::Chunk
         | Kind::Ping
         | Kind::Pong
+        | Kind::Stop
         | Kind::Extension(_) => {}
     }
     let len = input.len();

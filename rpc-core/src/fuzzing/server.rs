@@ -9,13 +9,16 @@ use super::input::Input;
 use super::trace::{headers, play, receive, transmit};
 use super::{script, start};
 use crate::code::Code;
-use crate::connection::{ServerConnection, ServerEvent};
+use crate::connection::{ChannelEvent, ChannelSignal, ServerConnection, ServerEvent};
 use crate::error::ConnectionError;
 use crate::frame_buf::FrameBuf;
-use crate::header::Kind;
+use crate::header::{Flags, FrameHeader, Kind};
 use crate::id::CallId;
 use crate::limits::Limits;
+use crate::metadata::Metadata;
 use crate::preface::{PREFACE_LEN, Side};
+use crate::send_queue::SendQueue;
+use crate::stream::{ITEM_OVERHEAD, MAX_CHANNELS};
 
 /// A byte of settings, then operations; or with the highest bit of the settings a plan of chunks, then what the client sends.
 pub(super) fn run(input: &mut Input<'_>) {
@@ -44,6 +47,7 @@ pub(super) fn limits(settings: u8) -> Limits {
         max_calls: Limits::GUARANTEED_CALLS,
         max_metadata: 64,
         max_held: 40_000,
+        stream_credit: Limits::GUARANTEED_BODY,
         ..Limits::default()
     };
     if settings & 1 == 0 {
@@ -80,6 +84,16 @@ pub(super) fn anything(input: &mut Input<'_>) -> Vec<u8> {
     input.bytes(len).to_vec()
 }
 
+/// A call that waits for its end.
+struct Running {
+    /// Length of its body, and credit of its channels.
+    held: usize,
+    /// What may be sent on each of its channels; none once it has ended.
+    outbound: Vec<Option<i64>>,
+    /// What the client may send on each.
+    inbound: Vec<Option<i64>>,
+}
+
 /// A server's connection, and what its owner and its client know of it.
 struct Model {
     connection: ServerConnection,
@@ -89,8 +103,8 @@ struct Model {
     on_the_way: BytesMut,
     received: Vec<u8>,
     sent: Vec<u8>,
-    /// Calls that wait for their end, and the length of their bodies.
-    running: BTreeMap<CallId, usize>,
+    /// Calls that wait for their end.
+    running: BTreeMap<CallId, Running>,
     /// Those of them that the owner was asked to stop.
     stopping: BTreeSet<CallId>,
     error: Option<ConnectionError>,
@@ -120,7 +134,7 @@ impl Model {
     }
 
     fn operate(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 16 {
+        match input.byte() % 20 {
             0..=3 => self.on_the_way.extend_from_slice(&anything(input)),
             4..=6 => self.deliver(input.len()),
             7 => self.deliver(usize::MAX),
@@ -145,18 +159,75 @@ impl Model {
                     self.ended = true;
                 }
             },
-            _ => {
+            15 => {
                 self.now += Duration::from_secs(1);
                 self.connection.handle_timeout(self.now);
             }
+            16 => self.send_item(input),
+            17 => self.end_channel(input),
+            18 => self.receive_on(input),
+            _ => self.owner(|connection| connection.drain("the owner wants it")),
         }
+    }
+
+    fn send_item(&mut self, input: &mut Input<'_>) {
+        let call = self.some_call(input);
+        let channel = usize::from(input.byte() % 2);
+        let most = self.connection.max_reply() as usize;
+        let len = input.len().min(most);
+        let credit = self
+            .running
+            .get_mut(&call)
+            .and_then(|call| call.outbound.get_mut(channel));
+        if let Some(Some(credit)) = credit.filter(|credit| credit.is_none_or(|credit| credit > 0)) {
+            *credit -= item_cost(len);
+        } else if self.running.contains_key(&call) {
+            return;
+        }
+        let mut frame = FrameBuf::new();
+        frame.extend(&vec![0xcd; len]);
+        self.owner(|connection| connection.send_item(call, number(channel), &mut frame, len % 2 == 1));
+        assert_eq!(frame.body_len(), 0, "the frame is left empty");
+    }
+
+    fn end_channel(&mut self, input: &mut Input<'_>) {
+        let call = self.some_call(input);
+        let channel = usize::from(input.byte() % 2);
+        let code = Code::from_number(u32::from(input.byte() % 4));
+        if let Some(credit) = self
+            .running
+            .get_mut(&call)
+            .and_then(|call| call.outbound.get_mut(channel))
+        {
+            *credit = None;
+        }
+        self.owner(|connection| connection.end_channel(call, number(channel), code, &Metadata::new()));
+    }
+
+    fn receive_on(&mut self, input: &mut Input<'_>) {
+        let call = self.some_call(input);
+        let channel = usize::from(input.byte() % 2);
+        let bytes = u32::from(input.byte()) << 6;
+        if bytes == 0 {
+            return self.owner(|connection| connection.stop_channel(call, number(channel)));
+        }
+        let is_stopping = self.stopping.contains(&call);
+        if let Some(Some(credit)) = self
+            .running
+            .get_mut(&call)
+            .and_then(|call| call.inbound.get_mut(channel))
+            && !is_stopping
+        {
+            *credit += i64::from(bytes);
+        }
+        self.owner(|connection| connection.grant(call, number(channel), bytes));
     }
 
     /// A command that may queue bytes, which the client has no part in.
     fn owner(&mut self, command: impl FnOnce(&mut ServerConnection)) {
-        let before = self.connection.send_queue().enqueued();
+        let before = total(self.connection.send_queue());
         command(&mut self.connection);
-        self.own += self.connection.send_queue().enqueued() - before;
+        self.own += with_chunks(total(self.connection.send_queue()).saturating_sub(before));
     }
 
     fn deliver(&mut self, limit: usize) {
@@ -167,11 +238,12 @@ impl Model {
         self.received.extend_from_slice(&self.on_the_way.split_to(len));
         self.poll();
         // One read can bring no more than itself and what was incomplete before it.
-        let most = self.limits.max_held + len + self.limits.max_body as usize + 64;
-        assert!(
-            self.running.values().sum::<usize>() <= most,
-            "bodies beyond the limit are held"
-        );
+        let most = self.limits.max_held + len + 3 * self.limits.max_body as usize + 64;
+        assert!(self.running_held() <= most, "bodies beyond the limit are held");
+    }
+
+    fn running_held(&self) -> usize {
+        self.running.values().map(|call| call.held).sum()
     }
 
     fn some_call(&self, input: &mut Input<'_>) -> CallId {
@@ -184,8 +256,12 @@ impl Model {
         let call = self.some_call(input);
         let mut frame = FrameBuf::new();
         frame.extend(&vec![0xab; input.len()]);
-        let error = input.byte() & 1 == 1;
-        self.owner(|connection| connection.reply(call, &mut frame, error));
+        let flags = if input.byte() & 1 == 1 {
+            Flags::ERROR
+        } else {
+            Flags::NONE
+        };
+        self.owner(|connection| connection.reply(call, &mut frame, flags));
         assert_eq!(frame.body_len(), 0, "the frame is left empty");
         self.end(call);
     }
@@ -194,7 +270,7 @@ impl Model {
         let call = self.some_call(input);
         let code = Code::from_number(input.byte().into());
         let text = "ä".repeat(input.len() % 9_000);
-        self.owner(|connection| connection.fail(call, code, &text));
+        self.owner(|connection| connection.fail(call, code, &text, &Metadata::new()));
         self.end(call);
     }
 
@@ -223,20 +299,25 @@ impl Model {
                 call,
                 metadata,
                 arguments,
+                channels,
                 ..
             } => {
-                assert!(
-                    call.0 < self.limits.max_calls && metadata.len() <= self.limits.max_metadata as usize
-                );
+                let metadata_len = metadata.encoded_len();
+                assert!(call.0 < self.limits.max_calls && metadata_len <= self.limits.max_metadata as usize);
                 assert!(arguments.is_empty() || arguments.as_ptr().addr().is_multiple_of(16));
-                let len = 16 + metadata.len().next_multiple_of(16) + arguments.len();
-                assert_eq!(
-                    self.running.insert(call, len),
-                    None,
-                    "call {call} is running already"
+                assert!(channels <= MAX_CHANNELS);
+                self.take_call(
+                    call,
+                    16 + metadata_len.next_multiple_of(16) + arguments.len(),
+                    channels,
                 );
             }
-            ServerEvent::Cancel(call) | ServerEvent::Expire(call) => {
+            ServerEvent::Channel(ChannelEvent { call, channel, what }) => {
+                assert!(!self.stopping.contains(&call), "call {call} is being stopped");
+                let call = self.running.get_mut(&call).expect("an event of a running call");
+                call.take(usize::from(channel), &what);
+            }
+            ServerEvent::Breach { call, .. } | ServerEvent::Cancel(call) | ServerEvent::Expire(call) => {
                 assert!(self.running.contains_key(&call), "call {call} is not running");
                 assert!(self.stopping.insert(call), "call {call} is being stopped already");
             }
@@ -249,17 +330,28 @@ impl Model {
         }
     }
 
+    fn take_call(&mut self, call: CallId, len: usize, channels: u16) {
+        let window = self.limits.stream_credit;
+        let opened = u16::try_from(call.0 % 3).unwrap_or_default();
+        self.connection.open(call, opened);
+        let running = Running {
+            held: len + usize::from(channels) * window as usize,
+            outbound: vec![Some(self.connection.stream_credit().into()); opened.into()],
+            inbound: vec![Some(window.into()); channels.into()],
+        };
+        let previous = self.running.insert(call, running);
+        assert!(previous.is_none(), "call {call} is running already");
+    }
+
     fn check(&self) {
         let connection = &self.connection;
         let queue = connection.send_queue();
-        assert_eq!(connection.in_flight(), self.running.len());
-        assert_eq!(
-            connection.held(),
-            self.running.values().sum::<usize>() + queue.len()
-        );
+        // Calls whose bodies are incomplete are in flight, too, and hold the credit of their channels.
+        assert!(connection.in_flight() >= self.running.len());
+        assert!(connection.held() >= self.running_held() + queue.len());
         assert_eq!(queue.transmitted(), self.sent.len() as u64);
         // P-02, and no amplification: a byte of the client is worth at most four, apart from one preface and one goaway.
-        let caused = queue.enqueued() - self.own;
+        let caused = total(queue).saturating_sub(self.own);
         assert!(
             caused <= 4 * self.received.len() as u64 + 1_024,
             "{caused} bytes for {}",
@@ -272,7 +364,7 @@ impl Model {
     /// Ends everything, and looks at what the client was sent.
     fn finish(&mut self) {
         while let Some((call, _)) = self.running.pop_first() {
-            self.connection.fail(call, Code::CANCELLED, "");
+            self.connection.fail(call, Code::CANCELLED, "", &Metadata::new());
         }
         self.connection.handle_eof();
         self.ended = true;
@@ -282,11 +374,13 @@ impl Model {
         let sent = transmit(&mut self.connection, usize::MAX);
         self.sent.extend(sent);
         assert!(self.connection.is_finished() && self.connection.send_queue().is_empty());
-        assert_eq!((self.connection.in_flight(), self.connection.held()), (0, 0));
+        // Of a connection that was lost, calls may be left of which the owner never heard.
+        let left = (self.connection.in_flight(), self.connection.held());
+        assert!(!orderly || left == (0, 0), "{left:?}");
         let (answers, whole) = headers(self.sent.get(PREFACE_LEN..).unwrap_or_default());
         assert!(whole, "only whole frames are sent");
-        let allowed = [Kind::Reply, Kind::Failure, Kind::Ping, Kind::Pong, Kind::Goaway];
-        assert!(answers.iter().all(|header| allowed.contains(&header.kind)));
+        let refused = [Kind::Call, Kind::Cancel];
+        assert!(answers.iter().all(|header| !refused.contains(&header.kind)));
         if orderly && self.greeted {
             // P-43: exactly one final frame for each call frame, also for those that were refused.
             let (calls, whole) = headers(&self.received[PREFACE_LEN..]);
@@ -296,16 +390,92 @@ impl Model {
                 .filter(|header| header.kind == Kind::Call)
                 .map(|header| header.call)
                 .collect();
-            let mut finals: Vec<_> = answers
-                .iter()
-                .filter(|header| matches!(header.kind, Kind::Reply | Kind::Failure))
-                .map(|header| header.call)
-                .collect();
+            let mut finals = finals(&answers);
             calls.sort_unstable();
             finals.sort_unstable();
             assert_eq!(finals, calls);
         }
     }
+}
+
+impl Running {
+    fn take(&mut self, channel: usize, what: &ChannelSignal) {
+        match what {
+            ChannelSignal::Item { body, .. } => {
+                assert!(body.is_empty() || body.as_ptr().addr().is_multiple_of(16));
+                let credit = self.inbound[channel].as_mut().expect("no item behind the end");
+                assert!(*credit > 0, "an item without credit");
+                *credit -= item_cost(body.len());
+            }
+            ChannelSignal::End { .. } => {
+                assert!(self.inbound[channel].take().is_some(), "a channel ends once");
+            }
+            ChannelSignal::Credit(bytes) => {
+                if let Some(credit) = &mut self.outbound[channel] {
+                    *credit += i64::from(*bytes);
+                }
+            }
+            ChannelSignal::Stop => {
+                assert!(
+                    self.outbound[channel].take().is_some(),
+                    "a channel that has ended is not stopped"
+                );
+            }
+        }
+    }
+}
+
+/// The calls that were ended: a failure in the middle of a reply takes its place.
+pub(super) fn finals(frames: &[FrameHeader]) -> Vec<CallId> {
+    let mut finals = Vec::new();
+    let mut incomplete = BTreeMap::new();
+    for header in frames {
+        let FrameHeader {
+            kind, call, body_len, ..
+        } = *header;
+        let is_chunked = header.flags.contains(Flags::CHUNKED);
+        match kind {
+            Kind::Item if is_chunked => {
+                incomplete.insert(call, (kind, header.aux - body_len));
+            }
+            Kind::Reply => {
+                finals.push(call);
+                if is_chunked {
+                    incomplete.insert(call, (kind, header.aux - body_len));
+                }
+            }
+            Kind::Chunk => {
+                if let Some((_, missing)) = incomplete.get_mut(&call) {
+                    *missing -= body_len;
+                }
+                incomplete.retain(|_, (_, missing)| *missing > 0);
+            }
+            Kind::Failure => match incomplete.remove(&call) {
+                Some((Kind::Reply, _)) => {}
+                _ => finals.push(call),
+            },
+            _ => {}
+        }
+    }
+    finals
+}
+
+/// Everything that was ever queued, as far as it was not taken back.
+pub(super) fn total(queue: &SendQueue) -> u64 {
+    queue.transmitted() + queue.len() as u64
+}
+
+/// What a body comes to when it is cut.
+pub(super) fn with_chunks(len: u64) -> u64 {
+    len + (len / u64::from(Limits::GUARANTEED_BODY) + 2) * 32
+}
+
+pub(super) fn number(channel: usize) -> u16 {
+    u16::try_from(channel).unwrap_or(u16::MAX)
+}
+
+pub(super) fn item_cost(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX) + i64::from(ITEM_OVERHEAD)
 }
 
 /// Length of the stream at which operations end.

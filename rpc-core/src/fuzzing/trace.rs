@@ -11,6 +11,7 @@ use crate::connection::{ClientConnection, ServerConnection, ServerEvent};
 use crate::error::ConnectionError;
 use crate::header::FrameHeader;
 use crate::limits::Limits;
+use crate::metadata::Metadata;
 use crate::send_queue::SendQueue;
 
 /// Either role, as its driver sees it.
@@ -56,8 +57,8 @@ macro_rules! endpoint {
     };
 }
 
-endpoint!(ClientConnection, |this, _now| Ok(this
-    .poll_event()?
+endpoint!(ClientConnection, |this, now| Ok(this
+    .poll_event(now)?
     .map(|event| format!("{event:?}"))));
 endpoint!(ServerConnection, |this, now| {
     let Some(event) = this.poll_event(now)? else {
@@ -66,9 +67,13 @@ endpoint!(ServerConnection, |this, now| {
     let text = format!("{event:?}");
     match event {
         // Every other call goes on, so that ids stay busy and cancels meet running calls.
-        ServerEvent::Call { call, .. } if call.0 % 2 == 1 => this.fail(call, Code::INTERNAL, "odd"),
-        ServerEvent::Cancel(call) => this.fail(call, Code::CANCELLED, ""),
-        ServerEvent::Call { .. }
+        ServerEvent::Call { call, .. } if call.0 % 2 == 1 => {
+            this.fail(call, Code::INTERNAL, "odd", &Metadata::new());
+        }
+        ServerEvent::Call { call, .. } => this.open(call, u16::from(call.0 % 4 == 0)),
+        ServerEvent::Cancel(call) => this.fail(call, Code::CANCELLED, "", &Metadata::new()),
+        ServerEvent::Breach { call, code, text } => this.fail(call, code, text, &Metadata::new()),
+        ServerEvent::Channel(_)
         | ServerEvent::Expire(_)
         | ServerEvent::Greeted
         | ServerEvent::Goaway { .. }

@@ -1,9 +1,9 @@
 //! Bridge: connects the two sides of a call within one process, without a connection between them.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Waker;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
@@ -21,6 +21,8 @@ pub struct Bridge {
     /// How often the bridge was told since somebody began to carry; zero while nobody does. Only one thread carries at a time, as each step locks an end of
     /// either side.
     told: AtomicUsize,
+    /// Who waits for all of the handler's items to be carried over.
+    waiting: Mutex<Option<Waker>>,
 }
 
 impl Bridge {
@@ -35,6 +37,7 @@ impl Bridge {
             caller,
             handler,
             told: AtomicUsize::new(0),
+            waiting: Mutex::default(),
         });
         let hook: Arc<dyn Hook> = Arc::clone(&bridge) as _;
         let mut woken = Vec::new();
@@ -50,9 +53,15 @@ impl Bridge {
         &self.handler
     }
 
-    /// Whether items that the handler sent have not been carried over, for want of credit.
-    pub fn has_unsent(&self) -> bool {
-        self.handler.has_unsent()
+    /// Waits until the items that the handler sent have been carried over: some may want credit.
+    pub fn poll_carried(&self, cx: &Context<'_>) -> Poll<()> {
+        // Before looking, so that what is carried over in between is not missed.
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        if self.handler.has_unsent() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     }
 
     /// Ends all channels of both sides.
@@ -77,6 +86,9 @@ impl Bridge {
                 // What waited for that on the other side is to be fetched.
                 self.told.fetch_add(1, Ordering::AcqRel);
             }
+        }
+        if !self.handler.has_unsent() {
+            woken.extend(self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
         wake_all(woken);
     }

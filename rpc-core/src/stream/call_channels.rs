@@ -112,7 +112,7 @@ impl CallChannels {
         is_left
     }
 
-    /// Whether items that were sent wait here: for credit, or for the next flush.
+    /// Whether items or ends that were sent wait here: for credit, or for the next flush.
     pub fn has_unsent(&self) -> bool {
         self.outbound.iter().any(|channel| channel.has_unsent())
     }

@@ -180,9 +180,11 @@ impl Outbound {
         self.close(&SendError::Stopped)
     }
 
-    /// Whether items wait here.
+    /// Whether items wait here, or the end that the sender gave: that of the call says less, and would be taken for it.
     pub(crate) fn has_unsent(&self) -> bool {
-        !self.lock().is_empty()
+        let state = self.lock();
+        let is_end_waiting = state.end.is_some() && !state.end_taken && state.closed.is_none();
+        is_end_waiting || !state.is_empty()
     }
 
     /// Hands over what there is, as far as credit and the sink's room go. Whether something is left that only waits for the sink.
@@ -193,19 +195,16 @@ impl Outbound {
             if sink.is_full() {
                 return true;
             }
-            let mut run = match state.full.take() {
-                Some(full) => full,
-                None => std::mem::take(&mut state.run),
-            };
+            let State {
+                full, run, credit, ..
+            } = &mut *state;
+            let run = full.as_mut().unwrap_or(run);
             let cost = run.len() + ITEM_OVERHEAD as usize;
             let packed = run.finish();
-            state.credit -= i64::try_from(cost).unwrap_or(i64::MAX);
+            *credit -= i64::try_from(cost).unwrap_or(i64::MAX);
             sink.item(channel, &mut run.frame, packed);
             run.clear();
-            // Its memory is used again, unless there is a run in the other one.
-            if state.run.is_empty() {
-                state.run = run;
-            }
+            *full = None;
         }
         if state.is_empty() {
             state.flush_end(channel, sink);
@@ -237,9 +236,17 @@ impl State {
     }
 
     /// An item may be added as long as the run is short and what is in it is covered by credit: the last one may exceed it (P-53).
+    ///
+    /// The run counts as the frame that it becomes if the item does not fit into it: then there is credit left for the item's own frame, and whatever was
+    /// accepted can leave before the answer does.
     fn has_room(&self) -> bool {
         let waiting = self.run.len();
-        let covered = i64::try_from(waiting).is_ok_and(|waiting| waiting < self.credit);
+        let cost = if waiting == 0 {
+            0
+        } else {
+            waiting + ITEM_OVERHEAD as usize
+        };
+        let covered = i64::try_from(cost).is_ok_and(|cost| cost < self.credit);
         covered && waiting < RUN_LEN && self.full.is_none()
     }
 
@@ -305,5 +312,56 @@ impl std::fmt::Debug for Outbound {
             .field("end", &state.end)
             .field("closed", &state.closed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Transport(usize);
+
+    impl Hook for Transport {
+        fn notify(&self) {}
+    }
+
+    impl ChannelSink for Transport {
+        fn is_full(&self) -> bool {
+            false
+        }
+
+        fn item(&mut self, _: u16, frame: &mut crate::frame_buf::FrameBuf, _: bool) {
+            self.0 += 1;
+            frame.clear();
+        }
+
+        fn end(&mut self, _: u16, _: Code, _: &Metadata) {}
+        fn stop(&mut self, _: u16) {}
+        fn grant(&mut self, _: u16, _: u32) {}
+    }
+
+    /// P-53: a handler that has sent an item may return, and the item is not to come behind its answer.
+    #[test]
+    fn what_was_accepted_can_leave_with_the_credit_there_is() {
+        for credit in 1..300 {
+            for longest in [64, 4096] {
+                let channel = Outbound::new();
+                let hook: Arc<dyn Hook> = Arc::new(Transport(0));
+                let _ = channel.attach(&hook, credit, longest);
+                let mut cx = Context::from_waker(Waker::noop());
+                for len in [16_usize, 50, 1, 40].into_iter().cycle() {
+                    if channel.poll_send(&vec![0_u8; len], &mut cx).is_pending() {
+                        break;
+                    }
+                }
+                let mut transport = Transport(0);
+                assert!(!channel.flush(0, &mut transport, &mut Vec::new()));
+                assert!(
+                    channel.lock().is_empty(),
+                    "credit {credit}, items up to {longest}"
+                );
+                assert!(transport.0 > 0);
+            }
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::wire::Wire;
 /// threads. Items that are kept keep that memory.
 ///
 /// Dropping the receiver tells the sender that no more is wanted; the call goes on.
-pub struct Receiver<T: Wire> {
+pub struct Receiver<T> {
     channel: Arc<Inbound>,
     run: Run,
     /// Whether the end was reported.
@@ -117,13 +117,13 @@ impl<T: Wire> futures_core::FusedStream for Receiver<T> {
     }
 }
 
-impl<T: Wire> Drop for Receiver<T> {
+impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.channel.stop();
     }
 }
 
-impl<T: Wire> fmt::Debug for Receiver<T> {
+impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
             .field("channel", &self.channel)

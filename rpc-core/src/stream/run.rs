@@ -226,10 +226,8 @@ mod tests {
                 "{len} bytes"
             );
         }
-        let none = [0; 4];
-        assert!(Run::packed(Bytes::from_static(&none)).is_err());
-        let many = [0xff; 4];
-        assert!(Run::packed(Bytes::from_static(&many)).is_err());
+        assert!(Run::packed(Bytes::from_static(&[0; 4])).is_err());
+        assert!(Run::packed(Bytes::from_static(&[0xff; 4])).is_err());
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::wire::Wire;
 ///
 /// [`finish`](Self::finish) says that what was sent is all. A caller that drops its sender without saying so has given up: the handler
 /// sees an error, never a clean end. A handler need not say it: its stream ends with the call, cleanly if the method returned its value.
-pub struct Sender<T: Wire> {
+pub struct Sender<T> {
     channel: Arc<Outbound>,
     side: SenderSide,
     _item: PhantomData<fn(&T)>,
@@ -146,7 +146,7 @@ impl<'a, T: Wire> futures_sink::Sink<&'a T> for Sender<T> {
     }
 }
 
-impl<T: Wire> Drop for Sender<T> {
+impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         if self.side == SenderSide::Caller {
             self.channel.abort(Code::CANCELLED);
@@ -154,7 +154,7 @@ impl<T: Wire> Drop for Sender<T> {
     }
 }
 
-impl<T: Wire> fmt::Debug for Sender<T> {
+impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender")
             .field("channel", &self.channel)

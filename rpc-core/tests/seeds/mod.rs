@@ -5,7 +5,8 @@ mod script;
 use rpc_core::fuzzing::archive_sample;
 
 use self::script::{
-    CALL, CANCEL, CHUNK, CREDIT, END, FAILURE, GOAWAY, ITEM, PING, PONG, REPLY, call, frame, plain, preface,
+    CALL, CANCEL, CHUNK, CREDIT, END, FAILURE, GOAWAY, ITEM, PING, PONG, REPLY, STOP, call, frame, plain,
+    preface, streaming,
 };
 
 /// A seed: its target, its file name, its bytes.
@@ -34,7 +35,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         let count = u8::try_from(plan.len() - 1).unwrap() << 4;
         [&[settings | 4 | count], plan, &[cut], &frames.concat()].concat()
     };
-    let all: Vec<_> = (CALL..=GOAWAY).map(|kind| plain(kind, 1)).collect();
+    let all: Vec<_> = (CALL..=STOP).map(|kind| plain(kind, 1)).collect();
     let large = |kind| frame(kind, 0, &[], &[7; 100], 1, 0, Some(0xf8));
     let mut padded = script::header(4, 200);
     padded.extend([1, 2, 3, 4, 1]);
@@ -65,7 +66,7 @@ fn server() -> Vec<(&'static str, Vec<u8>)> {
     let story = |settings: u8, steps: &[Vec<u8>]| [&[settings][..], &preface(), &steps.concat()].concat();
     let send = |frame: Vec<u8>| [vec![0, 0], frame].concat();
     let all = |first: u8| -> Vec<Vec<u8>> {
-        (first..=GOAWAY)
+        (first..=STOP)
             .flat_map(|kind| [vec![0], plain(kind, 1)])
             .collect()
     };
@@ -152,7 +153,7 @@ fn server() -> Vec<(&'static str, Vec<u8>)> {
                     calls(0..14),
                     vec![
                         vec![0, 0],
-                        frame(CALL, 0, &[1, 0, 0], &[], 15, 0, Some(0xf3)),
+                        frame(CALL, 0, &[1, 0, 0, 0], &[], 15, 0, Some(0xf3)),
                         vec![7, 8, 0, 0, 0, 7],
                     ],
                 ]
@@ -242,6 +243,61 @@ fn server() -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         ("cut-every-kind", cut([1, 0, 40, 7], all(CALL))),
+        (
+            "items-both-ways",
+            story(
+                0,
+                &[
+                    send(streaming(1, 2)),
+                    send(frame(ITEM, 0, &[], b"item", 1, 0, None)),
+                    vec![7, 16, 0, 0, 9, 18, 0, 0, 9, 17, 0, 0, 0],
+                    send(plain(CREDIT, 1)),
+                    send(plain(STOP, 1)),
+                    send(plain(END, 1)),
+                    vec![7, 8, 0, 5, 0, 12, 0xff],
+                ],
+            ),
+        ),
+        (
+            "items-without-credit",
+            story(
+                0,
+                &[
+                    send(streaming(1, 1)),
+                    send(frame(ITEM, 0, &[], &[], 1, 0, Some(0xf3))),
+                    send(frame(ITEM, 0, &[], b"one too many", 1, 0, None)),
+                    vec![7, 10, 0, 21, 0],
+                ],
+            ),
+        ),
+        (
+            "call-in-chunks",
+            story(
+                1,
+                &[
+                    send(frame(CALL, 1, &[1, 0, 0, 0], b"first", 1, 10, None)),
+                    send(frame(CHUNK, 0, &[], b"seconds", 1, 0, None)),
+                    send(frame(CHUNK, 0, &[], b"end", 1, 0, None)),
+                    vec![7],
+                ],
+            ),
+        ),
+        (
+            "call-in-chunks-with-metadata-beyond-it",
+            story(
+                1,
+                &[
+                    send(frame(CALL, 1, &[1, 0, 0, 200], b"", 1, 3, None)),
+                    send(frame(CHUNK, 0, &[], b"end", 1, 0, None)),
+                    send(plain(CANCEL, 1)),
+                    vec![7],
+                ],
+            ),
+        ),
+        (
+            "drain-in-two-steps",
+            story(1, &[calls(0..2), vec![vec![7, 19, 12, 0xff]]].concat()),
+        ),
     ]
 }
 
@@ -250,7 +306,7 @@ fn server() -> Vec<(&'static str, Vec<u8>)> {
 fn client() -> Vec<(&'static str, Vec<u8>)> {
     let story = |settings: u8, steps: &[Vec<u8>]| [&[settings][..], &preface(), &steps.concat()].concat();
     let send = |frame: Vec<u8>| [vec![0, 0], frame].concat();
-    let start = |count: usize| [7, 40, 0].repeat(count);
+    let start = |count: usize| [7, 40, 0, 0].repeat(count);
     let taken = |count: u8, code: u8| frame(GOAWAY, 0, &[count], b"bye", 0, code, None);
     vec![
         (
@@ -315,7 +371,10 @@ fn client() -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "expired",
-            story(1, &[vec![7, 3, 1, 11, 0xff, 15], send(plain(REPLY, 0)), vec![6]]),
+            story(
+                1,
+                &[vec![7, 3, 1, 0, 11, 0xff, 15], send(plain(REPLY, 0)), vec![6]],
+            ),
         ),
         ("not-called", story(1, &[vec![6], send(plain(REPLY, 4)), vec![6]])),
         (
@@ -350,7 +409,7 @@ fn client() -> Vec<(&'static str, Vec<u8>)> {
         ("saturated", story(0, &[start(17), vec![6], start(1)])),
         (
             "before-the-greeting",
-            story(1, &[vec![7, 0xf4, 0, 12, 0xff, 6, 7, 0xf4, 0]]),
+            story(1, &[vec![7, 0xf4, 0, 0, 12, 0xff, 6, 7, 0xf4, 0, 0]]),
         ),
         ("wrong-direction", story(1, &[send(plain(CALL, 0)), vec![6]])),
         (
@@ -360,6 +419,24 @@ fn client() -> Vec<(&'static str, Vec<u8>)> {
         (
             "another-protocol",
             [&[0x41, 0, 0xe0, 16][..], b"SSH-2.0-OpenSSH\n", &[6]].concat(),
+        ),
+        (
+            "items-and-chunks",
+            story(
+                1,
+                &[
+                    vec![7, 40, 0, 0x50],
+                    send(frame(ITEM, 0, &[], b"item", 0, 0, None)),
+                    send(frame(ITEM, 1, &[], b"first", 0, 4, None)),
+                    send(frame(CHUNK, 0, &[], b"last", 0, 0, None)),
+                    vec![6, 16, 0, 0, 20, 18, 0, 0, 4, 18, 0, 0, 0],
+                    send(plain(STOP, 0)),
+                    send(plain(END, 0)),
+                    send(frame(REPLY, 1, &[], b"value", 0, 3, None)),
+                    send(frame(CHUNK, 0, &[], b"end", 0, 0, None)),
+                    vec![6],
+                ],
+            ),
         ),
         ("cut-answers", {
             let answers: Vec<u8> = (0..9)
@@ -372,7 +449,7 @@ fn client() -> Vec<(&'static str, Vec<u8>)> {
 
 /// Operations 0: start, 3: cancel, 4: reply, 6: fail, 7 and 8: onto the way, 9 and 11: arrive, 13: time, 14: all moves, 15: rare ones.
 fn pair() -> Vec<(&'static str, Vec<u8>)> {
-    let start = |count: usize| [0, 40, 0].repeat(count);
+    let start = |count: usize| [0, 40, 0, 0].repeat(count);
     vec![
         (
             "calls-and-replies",
@@ -388,7 +465,9 @@ fn pair() -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "deadlines",
-            vec![1, 14, 0, 5, 9, 0, 6, 3, 7, 255, 13, 15, 0, 14, 13, 0, 15, 14],
+            vec![
+                1, 14, 0, 5, 9, 0, 0, 6, 3, 0, 7, 255, 13, 15, 0, 14, 13, 0, 15, 14,
+            ],
         ),
         (
             "drain-of-the-server",
@@ -416,12 +495,30 @@ fn pair() -> Vec<(&'static str, Vec<u8>)> {
         (
             "large-bodies",
             vec![
-                3, 14, 0, 0xfc, 0, 0, 0xfe, 0, 14, 4, 0, 0xfd, 4, 0, 0xff, 8, 0xf1, 11, 0xf0, 14,
+                3, 14, 0, 0xfc, 0, 0, 0, 0xfe, 0, 0, 14, 4, 0, 0xfd, 4, 0, 0xff, 8, 0xf1, 11, 0xf0, 14,
             ],
         ),
         (
             "pings-and-memory",
             vec![0, 15, 0, 14, 15, 0, 15, 1, 15, 4, 15, 5, 14],
+        ),
+        (
+            "streams",
+            vec![
+                2, 14, 0, 9, 0, 8, 14, 16, 0, 0, 0xf1, 16, 0, 1, 5, 18, 0, 0, 0xff, 14, 22, 0, 0, 0, 23, 0,
+                0, 0, 14, 20, 0, 0, 3, 21, 0, 0x40, 3, 22, 0, 0x41, 0, 14, 4, 0, 0xff, 14,
+            ],
+        ),
+        (
+            "drain-in-two-steps",
+            [
+                vec![2, 14],
+                start(3),
+                vec![15, 8],
+                start(1),
+                vec![14, 4, 0, 2, 14],
+            ]
+            .concat(),
         ),
     ]
 }

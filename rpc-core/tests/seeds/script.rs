@@ -11,6 +11,7 @@ pub(crate) const CHUNK: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 pub(crate) const GOAWAY: u8 = 11;
+pub(crate) const STOP: u8 = 12;
 
 /// A preface as it goes on the wire.
 pub(crate) const PREFACE: [u8; 32] = [
@@ -33,7 +34,7 @@ pub(crate) fn frame(
     aux: u8,
     longer: Option<u8>,
 ) -> Vec<u8> {
-    let number = if kind > GOAWAY { kind } else { kind - 1 };
+    let number = if kind > STOP { kind } else { kind - 1 };
     let len = u8::try_from(body.len()).unwrap();
     let longer = longer.map_or_else(|| vec![0], |len| vec![0xff, len]);
     let about_call = !matches!(kind, PING | PONG | GOAWAY);
@@ -54,7 +55,7 @@ pub(crate) fn frame(
 /// The plainest frame of a kind that is allowed.
 pub(crate) fn plain(kind: u8, call: u8) -> Vec<u8> {
     let fixed: &[u8] = match kind {
-        CALL => &[0; 3],
+        CALL => &[0; 4],
         GOAWAY => &[0],
         _ => &[],
     };
@@ -63,7 +64,12 @@ pub(crate) fn plain(kind: u8, call: u8) -> Vec<u8> {
 
 /// A call with time left in units of 256 microseconds, and a length of metadata.
 pub(crate) fn call(id: u8, time_left: u8, metadata_len: u8, body: &[u8]) -> Vec<u8> {
-    frame(CALL, 0, &[1, time_left, metadata_len], body, id, 0, None)
+    frame(CALL, 0, &[1, time_left, 0, metadata_len], body, id, 0, None)
+}
+
+/// A call with channels on which the client sends.
+pub(crate) fn streaming(id: u8, channels: u8) -> Vec<u8> {
+    frame(CALL, 0, &[1, 0, channels, 0], b"", id, 0, None)
 }
 
 /// A header as it goes on the wire, with a length and a kind.

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rpc_core::connection::{ClientConnection, ClientEvent, ServerConnection, ServerEvent};
-use rpc_core::error::ConnectionError;
-use rpc_core::{CallId, Code, Limits, MethodId};
+use rpc_core::connection::{
+    ChannelEvent, ChannelSignal, ClientConnection, ClientEvent, NewCall, ServerConnection, ServerEvent,
+};
+use rpc_core::error::{ConnectionError, StartError};
+use rpc_core::header::Flags;
+use rpc_core::{CallId, Code, Limits, Metadata, MethodId};
 
 use super::{Endpoint, call_frame, frame, start};
 
@@ -18,6 +21,8 @@ pub struct Pair {
     pub chunk: usize,
     pub to_server: Vec<u8>,
     pub to_client: Vec<u8>,
+    /// Channels on which the server sends in each call, opened as the call is reported.
+    pub opens: u16,
     pub client_events: Vec<ClientEvent>,
     pub server_events: Vec<ServerEvent>,
     pub client_error: Option<ConnectionError>,
@@ -44,6 +49,7 @@ impl Pair {
             chunk: usize::MAX,
             to_server: Vec::new(),
             to_client: Vec::new(),
+            opens: 0,
             client_events: Vec::new(),
             server_events: Vec::new(),
             client_error: None,
@@ -56,14 +62,33 @@ impl Pair {
     }
 
     pub fn start_within(&mut self, arguments: &[u8], timeout: Option<Duration>) -> CallId {
-        let deadline = timeout.map(|timeout| self.now + timeout);
-        self.client
-            .start_call(METHOD, &mut call_frame(arguments), deadline, false, self.now)
-            .unwrap()
+        let new = NewCall {
+            deadline: timeout.map(|timeout| self.now + timeout),
+            ..NewCall::of(METHOD)
+        };
+        self.start_call(&new, arguments).unwrap()
+    }
+
+    pub fn start_call(&mut self, new: &NewCall<'_>, arguments: &[u8]) -> Result<CallId, StartError> {
+        self.client.start_call(new, &mut call_frame(arguments), self.now)
+    }
+
+    /// A call with channels, which has arrived and whose method has as many.
+    pub fn open(&mut self, sends: u16, receives: u16) -> CallId {
+        let new = NewCall {
+            sends,
+            receives,
+            ..NewCall::of(METHOD)
+        };
+        let call = self.start_call(&new, b"").unwrap();
+        self.drive();
+        assert_eq!(self.take_calls(), [call]);
+        self.server.open(call, receives);
+        call
     }
 
     pub fn reply(&mut self, call: CallId, body: &[u8]) {
-        self.server.reply(call, &mut frame(body), false);
+        self.server.reply(call, &mut frame(body), Flags::NONE);
     }
 
     /// Time passes, and both notice.
@@ -96,6 +121,14 @@ impl Pair {
         len
     }
 
+    /// Moves exactly that much of what the client has queued to the server, where it is read bit by bit.
+    pub fn pass_to_server(&mut self, len: usize) {
+        let bytes = self.client.transmit(len);
+        assert_eq!(bytes.len(), len);
+        self.to_server.extend(bytes);
+        while self.deliver_to_server(usize::MAX) > 0 {}
+    }
+
     /// Delivers everything in both directions.
     pub fn drive(&mut self) {
         loop {
@@ -109,7 +142,7 @@ impl Pair {
 
     pub fn poll(&mut self) {
         loop {
-            match self.client.poll_event() {
+            match self.client.poll_event(self.now) {
                 Ok(Some(event)) => self.client_events.push(event),
                 Ok(None) => break,
                 Err(error) => assert_eq!(
@@ -121,7 +154,14 @@ impl Pair {
         }
         loop {
             match self.server.poll_event(self.now) {
-                Ok(Some(event)) => self.server_events.push(event),
+                Ok(Some(event)) => {
+                    if let ServerEvent::Call { call, .. } = event
+                        && self.opens > 0
+                    {
+                        self.server.open(call, self.opens);
+                    }
+                    self.server_events.push(event);
+                }
                 Ok(None) => break,
                 Err(error) => assert_eq!(
                     self.server_error.replace(error),
@@ -174,7 +214,7 @@ impl Pair {
 }
 
 pub fn replied(call: CallId, body: &'static [u8]) -> ClientEvent {
-    let (metadata, body) = (bytes::Bytes::new(), bytes::Bytes::from_static(body));
+    let (metadata, body) = (Metadata::new(), bytes::Bytes::from_static(body));
     ClientEvent::Reply {
         call,
         error: false,
@@ -188,5 +228,30 @@ pub fn failed(call: CallId, code: Code, text: &str) -> ClientEvent {
         call,
         code,
         text: text.into(),
+        metadata: Metadata::new(),
+    }
+}
+
+/// What happened on a channel, for the client.
+pub fn at_client(call: CallId, channel: u16, what: ChannelSignal) -> ClientEvent {
+    ClientEvent::Channel(ChannelEvent { call, channel, what })
+}
+
+/// Likewise for the server.
+pub fn at_server(call: CallId, channel: u16, what: ChannelSignal) -> ServerEvent {
+    ServerEvent::Channel(ChannelEvent { call, channel, what })
+}
+
+pub fn item(body: &[u8]) -> ChannelSignal {
+    ChannelSignal::Item {
+        body: bytes::Bytes::copy_from_slice(body),
+        packed: false,
+    }
+}
+
+pub fn end(code: Code) -> ChannelSignal {
+    ChannelSignal::End {
+        code,
+        metadata: Metadata::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! A scripted peer: bytes as anybody might send them, and what the other side makes of them.
 
 use rpc_core::error::ConnectionError;
-use rpc_core::header::{FrameHeader, Kind};
+use rpc_core::header::{Flags, FrameHeader, Kind};
 use rpc_core::preface::{PREFACE_LEN, Preface, Side};
 use rpc_core::{CallId, Code, Limits};
 
@@ -103,6 +103,7 @@ pub fn plain(kind: Kind, call: u32) -> Vec<u8> {
     let body: &[u8] = match kind {
         Kind::Call => &[0; 16],
         Kind::Goaway => &[0; 8],
+        Kind::Chunk => &[0],
         _ => &[],
     };
     raw(
@@ -115,9 +116,15 @@ pub fn plain(kind: Kind, call: u32) -> Vec<u8> {
 }
 
 /// The body of a call.
-pub fn call_body(time_left: u32, metadata_len: u32, rest: &[u8]) -> Vec<u8> {
+pub fn call_body(time_left: u32, metadata_len: u16, rest: &[u8]) -> Vec<u8> {
+    channels_body(0, time_left, metadata_len, rest)
+}
+
+/// The body of a call with channels on which the client sends.
+pub fn channels_body(channels: u16, time_left: u32, metadata_len: u16, rest: &[u8]) -> Vec<u8> {
     let mut body = 0x1234_5678_9abc_def0_u64.to_be_bytes().to_vec();
     body.extend(time_left.to_be_bytes());
+    body.extend(channels.to_be_bytes());
     body.extend(metadata_len.to_be_bytes());
     body.extend(rest);
     body
@@ -136,4 +143,38 @@ pub fn goaway(code: Code, taken: u64, text: &str) -> Vec<u8> {
         },
         &body,
     )
+}
+
+/// A call with channels on which the client sends.
+pub fn streaming(id: u32, channels: u16) -> Vec<u8> {
+    call(id, &channels_body(channels, 0, 0, b""))
+}
+
+/// A frame of a channel, with that aux.
+pub fn on_channel(kind: Kind, call: u32, channel: u16, aux: u32, body: &[u8]) -> Vec<u8> {
+    raw(
+        FrameHeader {
+            channel,
+            aux,
+            ..FrameHeader::new(kind, CallId(call))
+        },
+        body,
+    )
+}
+
+/// The first frame of a body that is `total` long.
+pub fn chunked(kind: Kind, call: u32, total: u32, body: &[u8]) -> Vec<u8> {
+    raw(
+        FrameHeader {
+            flags: Flags::CHUNKED,
+            aux: total,
+            ..FrameHeader::new(kind, CallId(call))
+        },
+        body,
+    )
+}
+
+/// What follows it.
+pub fn chunk(call: u32, body: &[u8]) -> Vec<u8> {
+    raw(FrameHeader::new(Kind::Chunk, CallId(call)), body)
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rpc_core::context::run_within;
 use rpc_core::incoming::{Completed, IncomingCall};
 use rpc_core::{Code, Dispatch, ServerMiddleware};
 use tokio::time::{Instant, sleep_until};
@@ -39,16 +38,13 @@ impl ServerMiddleware for Timeout {
             return next.dispatch(call).await;
         };
         call.context.shorten(end.into_std());
-        let control = Arc::clone(call.context.control());
+        let (control, scope) = (Arc::clone(call.context.control()), call.context.scope());
         let method = next.method_of(&call);
         let mut handler = pin!(next.dispatch(call));
         let mut timer = pin!(sleep_until(end));
-        let completed = poll_fn(|cx| {
-            let polled = run_within(Some(end.into_std()), || handler.as_mut().poll(cx));
-            match polled {
-                Poll::Ready(completed) => Poll::Ready(Some(completed)),
-                Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
-            }
+        let completed = poll_fn(|cx| match scope.run(|| handler.as_mut().poll(cx)) {
+            Poll::Ready(completed) => Poll::Ready(Some(completed)),
+            Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
         });
         match completed.await {
             Some(completed) => completed,

@@ -13,7 +13,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rpc_client::{Channel, InProcess, in_process};
-use rpc_core::context::inherited_deadline;
 use rpc_core::{CallError, Context, Dispatch, FailureKind, service};
 use rpc_server::Server;
 use tokio::sync::Semaphore;
@@ -27,6 +26,26 @@ pub(crate) trait Work {
     async fn time_left(&self, cx: &Context) -> Option<(u64, u64)>;
     /// Works until it is told to stop.
     fn job(&self, cx: &Context) -> u64;
+}
+
+/// What [`Work`] calls.
+#[service]
+trait Inner {
+    /// The milliseconds that are left.
+    async fn time_left(&self, cx: &Context) -> Option<u64>;
+}
+
+struct Clock;
+
+impl Inner for Clock {
+    async fn time_left(&self, cx: &Context) -> Option<u64> {
+        Some(millis_to(cx.deadline()?))
+    }
+}
+
+fn millis_to(deadline: Instant) -> u64 {
+    let now = tokio::time::Instant::now().into_std();
+    u64::try_from((deadline - now).as_millis()).unwrap()
 }
 
 /// The service, and the test's hand on it.
@@ -84,9 +103,9 @@ impl Work for Gate {
     }
 
     async fn time_left(&self, cx: &Context) -> Option<(u64, u64)> {
-        let now = tokio::time::Instant::now().into_std();
-        let millis = |deadline: Instant| u64::try_from((deadline - now).as_millis()).unwrap();
-        Some((millis(cx.deadline()?), millis(inherited_deadline()?)))
+        let inner = InnerClient::new(in_process(InnerServer::new(Clock)));
+        let inherited = inner.time_left().owned().await.unwrap();
+        Some((millis_to(cx.deadline()?), inherited?))
     }
 
     fn job(&self, cx: &Context) -> u64 {

@@ -8,6 +8,7 @@
 mod cancel;
 mod end_to_end;
 mod handlers;
+mod health;
 mod hostile_peer;
 mod limits;
 mod shutdown;
