@@ -24,6 +24,8 @@
 
 mod concurrency_limit;
 mod retry;
+#[cfg(feature = "tower")]
+mod tower_layer;
 
 use std::time::Instant;
 
@@ -31,6 +33,8 @@ use rpc_core::{Caller, OutgoingCall};
 
 pub use concurrency_limit::ConcurrencyLimit;
 pub use retry::Retry;
+#[cfg(feature = "tower")]
+pub use tower_layer::{Starter, TowerLayer, tower_layer};
 
 /// Makes a deadline of what a call says about its time, or `next` does for it: the time counts from here.
 fn fix_deadline<C: Caller>(call: &mut OutgoingCall, next: &C) -> Option<Instant> {

@@ -35,8 +35,12 @@ mod concurrency_limit;
 mod rate_limit;
 mod stop;
 mod timeout;
+#[cfg(feature = "tower")]
+mod tower_layer;
 mod wait;
 
 pub use concurrency_limit::ConcurrencyLimit;
 pub use rate_limit::RateLimit;
 pub use timeout::Timeout;
+#[cfg(feature = "tower")]
+pub use tower_layer::{Handled, Handler, TowerLayer, tower_layer};
