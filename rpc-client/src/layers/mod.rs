@@ -1,4 +1,4 @@
-//! Layers: ready-made middleware for callers, put in front of one by [`Caller::layer`](rpc_core::Caller::layer).
+//! Layers: ready-made middleware for callers, put in front of one by [`Caller::layer`].
 //!
 //! ```no_run
 //! use rpc_client::Channel;
