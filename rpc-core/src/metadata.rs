@@ -177,8 +177,11 @@ impl Metadata {
     }
 }
 
+/// A key and its value.
+type Entry<'a> = (&'a str, &'a [u8]);
+
 /// The first entry, and what follows it. None if it is cut, or its key is empty or no text.
-fn split(bytes: &[u8]) -> Option<((&str, &[u8]), &[u8])> {
+fn split(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let (lengths, rest) = bytes.split_first_chunk::<{ KEY_LEN + VALUE_LEN }>()?;
     let [key_len, v0, v1] = *lengths;
     let (key, rest) = rest.split_at_checked(usize::from(key_len))?;

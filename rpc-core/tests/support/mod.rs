@@ -6,6 +6,7 @@
     reason = "every test program uses another part of what is public here"
 )]
 
+pub mod host;
 pub mod pair;
 pub mod script;
 
