@@ -10,7 +10,7 @@ mod support;
 
 use rpc_core::connection::ServerEvent;
 use rpc_core::header::{Flags, FrameHeader, Kind};
-use rpc_core::{CallId, Code};
+use rpc_core::{CallId, Code, Limits};
 use support::frame;
 use support::host::{Host, item};
 use support::script::{call, call_body, on_channel, plain, raw, streaming};
@@ -116,5 +116,49 @@ fn an_honest_client_is_borne_for_ever() {
         host.sent();
         host.events();
         assert_eq!(host.error, None, "round {round}");
+    }
+}
+
+/// P-31, P-56, R8, R11: channels are held with all of their credit, so streams that hold little data are few; beyond that calls are refused, and in the end the connection goes.
+#[test]
+fn streams_beyond_what_may_be_held_are_refused_and_then_end_the_connection() {
+    let limits = Limits {
+        max_calls: 2_000,
+        ..Limits::default()
+    };
+    let mut host = Host::with_limits(limits);
+    let mut taken = 0;
+    let endured = host.endures(|id| streaming(id, 16));
+    for event in host.events() {
+        taken += usize::from(matches!(event, ServerEvent::Call { .. }));
+    }
+    assert_eq!(taken, 63, "each takes a mebibyte, and a little for its body");
+    assert_eq!(endured, 63 + 1_000);
+    assert!(host.server.held() < limits.max_held + (256 << 10));
+    host.assert_calm("too many calls while too much is held");
+}
+
+/// P-51, P15: refusals behind a goaway are free as long as they are read; they do not pile up for a client that reads nothing.
+#[test]
+fn calls_behind_a_goaway_cannot_fill_the_queue() {
+    let limits = Limits {
+        max_body: 16_384,
+        max_held: 200_000,
+        ..Limits::default()
+    };
+    for reads in [true, false] {
+        let mut host = Host::with_limits(limits);
+        host.gets(&streaming(0, 1));
+        host.server.goaway(Code::DRAINING, "");
+        let mut refused = 0;
+        while host.error.is_none() && refused < 5_000 {
+            host.gets(&plain(Kind::Call, 1));
+            assert!(host.server.held() < 250_000);
+            refused += 1;
+            if reads {
+                host.sent_if_open();
+            }
+        }
+        assert_eq!(host.error.is_none(), reads);
     }
 }
