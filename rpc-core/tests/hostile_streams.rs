@@ -346,3 +346,41 @@ fn time_counts_from_the_first_frame_of_a_chunked_call() {
     assert_eq!(host.sent(), [(Kind::Failure, 0, Code::EXPIRED)]);
     host.assert_empty();
 }
+
+/// P-20, P-53: a chunked item costs its whole length at once, at both sides.
+#[test]
+fn a_chunked_item_costs_its_total_when_it_begins() {
+    let frames = [
+        chunked(Kind::Item, 0, 70_000, b"begins"),
+        chunk(0, &[7; 69_994]),
+        item(0, 0, 0),
+    ]
+    .concat();
+    let mut host = Host::new();
+    host.gets(&[streaming(0, 1), frames.clone()].concat());
+    let events = host.events();
+    assert_eq!(channels(&events), 1);
+    let breach = events.last();
+    assert!(
+        matches!(
+            breach,
+            Some(ServerEvent::Breach {
+                code: Code::FLOW_CONTROL,
+                ..
+            })
+        ),
+        "{breach:?}"
+    );
+    let mut guest = Guest::new(0, 1);
+    guest.gets(&frames);
+    assert!(matches!(
+        &guest.events[..],
+        [
+            ClientEvent::Channel(_),
+            ClientEvent::Failure {
+                code: Code::FLOW_CONTROL,
+                ..
+            }
+        ]
+    ));
+}
