@@ -32,7 +32,12 @@ fn a_flood_of_cancels_ends_the_connection() {
             host.server.in_flight(),
             usize::from(host.error.is_none() || calls == 1_000)
         );
-        host.fail(0, Code::CANCELLED);
+        // Quick handlers answer all the same; that pays for nothing.
+        if calls % 2 == 0 {
+            host.fail(0, Code::CANCELLED);
+        } else {
+            host.server.reply(CallId(0), &mut frame(b""), Flags::NONE);
+        }
         host.sent_if_open();
         calls += 1;
     }
