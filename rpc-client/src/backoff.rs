@@ -17,6 +17,7 @@ impl Backoff {
     /// The longest pause.
     pub(crate) const LONGEST: Duration = Duration::from_secs(2);
 
+    #[cfg(test)]
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             step: Self::FIRST,
@@ -26,8 +27,10 @@ impl Backoff {
 
     /// A back-off whose chances differ from those of every other one.
     pub(crate) fn seeded_by_chance() -> Self {
-        // The standard library seeds its hash tables from the operating system.
-        Self::new(RandomState::new().build_hasher().finish())
+        Self {
+            step: Self::FIRST,
+            random: XorShift::seeded_by_chance(),
+        }
     }
 
     /// How long to pause after a failure. The next pause is longer.
@@ -45,16 +48,22 @@ impl Backoff {
 
 /// Marsaglia's 64-bit xorshift: enough to spread clients, no more.
 #[derive(Debug)]
-struct XorShift(u64);
+pub(crate) struct XorShift(u64);
 
 impl XorShift {
     /// Zero is the one state that it never leaves.
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.max(1))
     }
 
+    /// One whose numbers differ from those of every other one.
+    pub(crate) fn seeded_by_chance() -> Self {
+        // The standard library seeds its hash tables from the operating system.
+        Self::new(RandomState::new().build_hasher().finish())
+    }
+
     /// At least 0, below 1.
-    fn fraction(&mut self) -> f64 {
+    pub(crate) fn fraction(&mut self) -> f64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -1,8 +1,10 @@
 //! Channel: the handle by which calls to one server are started.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rpc_core::{Caller, FrameBuf, OutgoingCall};
 use rpc_net::{Address, AddressError};
@@ -36,6 +38,8 @@ pub struct Channel(pub(crate) Arc<Inner>);
 /// What the clones of a channel share.
 pub(crate) struct Inner {
     pub(crate) address: Address,
+    /// The same as text.
+    peer: String,
     pub(crate) settings: Settings,
     /// Where drivers live. A call may be polled elsewhere.
     pub(crate) runtime: Handle,
@@ -89,6 +93,7 @@ impl Channel {
         let shared = dial(&address, &settings, keep_alive.clone()).await?;
         let max_body = AtomicU32::new(shared.max_body());
         let inner = Inner {
+            peer: address.to_string(),
             address,
             settings,
             runtime: Handle::current(),
@@ -125,6 +130,14 @@ impl Caller for Channel {
 
     fn start(&self, call: OutgoingCall) -> PendingCall {
         PendingCall::new(self.clone(), call)
+    }
+
+    fn peer(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.0.peer)
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        self.0.settings.call_timeout
     }
 }
 

@@ -1,5 +1,6 @@
 //! InProcess: calls to a service in the same process, without a socket, with the same archives and the same checks.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -145,6 +146,10 @@ impl<D: Dispatch> Caller for InProcess<D> {
             oneway,
         }
     }
+
+    fn peer(&self) -> Cow<'_, str> {
+        Cow::Borrowed("in-process")
+    }
 }
 
 impl<D> Clone for InProcess<D> {
@@ -225,7 +230,8 @@ impl InProcessCall {
         if timer.is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
             self.control.cancel();
             let text = "no answer in time";
-            let failure = CallFailure::local(FailureKind::DeadlineExceeded, true, text);
+            let may_have_run = !self.control.is_held();
+            let failure = CallFailure::local(FailureKind::DeadlineExceeded, may_have_run, text);
             return Poll::Ready(Err(failure));
         }
         Poll::Pending

@@ -49,6 +49,7 @@ mod error;
 mod frame_pool;
 mod in_process;
 mod keep_alive;
+pub mod layers;
 mod pending;
 mod reconnect;
 mod waiters;

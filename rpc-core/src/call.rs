@@ -1,5 +1,6 @@
 //! Call: one call from the caller's side, a builder that is also a future.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,9 +15,11 @@ use bytes::Bytes;
 use crate::archive::{Archive, ArchiveError};
 use crate::context::inherited_deadline;
 use crate::encode::{EncodeError, Encoder, encode};
+use crate::extensions::Extensions;
 use crate::failure::{CallError, CallFailure, FailureKind};
 use crate::frame_buf::FrameBuf;
 use crate::metadata::Metadata;
+use crate::middleware::{ClientLayer, ClientMiddleware};
 use crate::service::MethodDescriptor;
 use crate::stream::CallChannels;
 use crate::wire::{Archived, Wire};
@@ -39,6 +42,21 @@ pub trait Caller: Clone + Send + Sync + 'static {
 
     /// Starts a call.
     fn start(&self, call: OutgoingCall) -> Self::Pending;
+
+    /// Who is called, for people: the address of a server. Empty if it has none.
+    fn peer(&self) -> Cow<'_, str> {
+        Cow::Borrowed("")
+    }
+
+    /// How long a call may take that says nothing about it.
+    fn call_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Puts a middleware in front of this caller. See [`middleware`](crate::middleware).
+    fn layer<M: ClientMiddleware>(self, middleware: M) -> ClientLayer<M, Self> {
+        ClientLayer::new(middleware, self)
+    }
 }
 
 /// A call on its way from a generated client to what starts it.
@@ -55,6 +73,8 @@ pub struct OutgoingCall {
     pub metadata: Metadata,
     /// The caller's side of its channels, if the method has some.
     pub channels: Option<Arc<CallChannels>>,
+    /// What layers leave for those behind them. Nothing of it is sent.
+    pub extensions: Extensions,
 }
 
 impl OutgoingCall {
@@ -66,6 +86,7 @@ impl OutgoingCall {
             options,
             metadata: Metadata::default(),
             channels: None,
+            extensions: Extensions::default(),
         }
     }
 
@@ -79,17 +100,36 @@ impl OutgoingCall {
         self.len() == 0
     }
 
+    /// Makes a deadline of what the call says about its time, counted from `now`; `otherwise`, as a rule [`Caller::call_timeout`], if it says nothing. For middleware
+    /// that makes calls wait or repeats them: the time does not begin anew when the call is passed on.
+    pub fn fix_deadline(&mut self, now: Instant, otherwise: Option<Duration>) -> Option<Instant> {
+        let mut options = self.options;
+        if options.timeout.is_none() && options.deadline.is_none() {
+            options.timeout = otherwise;
+        }
+        self.options.deadline = options.deadline_from(now);
+        self.options.timeout = None;
+        self.options.deadline
+    }
+
     /// The same call once more, with its arguments copied; none if it has channels, which exist once.
     pub fn duplicate(&self) -> Option<Self> {
+        self.duplicate_into(FrameBuf::new())
+    }
+
+    /// The same, with the arguments copied into memory that is there already.
+    pub fn duplicate_into(&self, mut frame: FrameBuf) -> Option<Self> {
         if self.channels.is_some() {
             return None;
         }
+        frame.copy_from(&self.frame);
         Some(Self {
             method: self.method,
-            frame: self.frame.clone(),
+            frame,
             options: self.options,
             metadata: self.metadata.clone(),
             channels: None,
+            extensions: self.extensions.clone(),
         })
     }
 }
@@ -122,6 +162,18 @@ pub struct Answer {
     pub body: Bytes,
     /// What was sent besides.
     pub metadata: Metadata,
+}
+
+impl Answer {
+    /// Length of the archive and the metadata together, in bytes.
+    pub fn len(&self) -> usize {
+        self.body.len() + self.metadata.encoded_len()
+    }
+
+    /// Whether there are neither: the answer to a one-way call.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A call that waits to be awaited.
@@ -271,6 +323,7 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
                         options,
                         metadata: std::mem::take(&mut self.metadata),
                         channels: self.channels.clone(),
+                        extensions: Extensions::default(),
                     }));
                 }
                 State::Running(mut pending) => match Pin::new(&mut pending).poll(cx) {

@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::extensions::Extensions;
 use crate::incoming::Outcome;
 use crate::metadata::{Metadata, MetadataError};
 use crate::service::MethodDescriptor;
@@ -60,6 +61,8 @@ impl fmt::Display for PeerAddress {
 pub struct CallControl {
     cancelled: AtomicBool,
     on_worker: AtomicBool,
+    /// Layers that make the call wait.
+    holds: AtomicU32,
     /// Whether there is something in `reply_metadata`: most calls have none, and do not pay for the lock.
     has_reply_metadata: AtomicBool,
     reply_metadata: Mutex<Metadata>,
@@ -79,6 +82,11 @@ impl CallControl {
     /// Whether the handler runs on, or waits for, a worker: then dropping its future does not stop it.
     pub fn is_on_worker(&self) -> bool {
         self.on_worker.load(Ordering::Relaxed)
+    }
+
+    /// Whether a layer makes the call wait, so that its handler has not begun.
+    pub fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn move_to_worker(&self) {
@@ -176,11 +184,23 @@ pub struct Context {
     peer: Arc<Peer>,
     deadline: Option<Instant>,
     metadata: Metadata,
+    extensions: Extensions,
     control: Arc<CallControl>,
     #[cfg(feature = "tracing")]
     trace: Option<crate::trace::TraceContext>,
     #[cfg(feature = "tracing")]
     span: Option<tracing::Span>,
+}
+
+/// A call waits in a layer, as long as this lives. Made by [`Context::hold`].
+#[derive(Debug)]
+#[must_use = "the call is held as long as this lives"]
+pub struct Hold(Arc<CallControl>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.holds.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Context {
@@ -195,6 +215,7 @@ impl Context {
             peer,
             deadline,
             metadata,
+            extensions: Extensions::default(),
             control,
             #[cfg(feature = "tracing")]
             trace: None,
@@ -237,6 +258,33 @@ impl Context {
     /// What the caller sent with the call besides the arguments.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// The same to be changed, by a layer that knows better than the caller.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
+    /// What layers have left for the handler, such as who the caller has proved to be.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The same to be changed.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
+    }
+
+    /// Makes the deadline earlier, if it is not before `deadline` already: for the handler, the calls that it makes, and its turn on the worker pool. Nothing is stopped by it
+    /// where the handler runs on the connection.
+    pub fn shorten(&mut self, deadline: Instant) {
+        self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+    }
+
+    /// Marks the call as waiting in a layer, until what is returned is dropped. If its time runs out meanwhile, its caller is told that the method did not run.
+    pub fn hold(&self) -> Hold {
+        self.control.holds.fetch_add(1, Ordering::Relaxed);
+        Hold(Arc::clone(&self.control))
     }
 
     /// Adds to the metadata that is sent with the answer, whether it is a value, an error or a failure.

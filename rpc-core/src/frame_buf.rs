@@ -139,6 +139,14 @@ impl FrameBuf {
         }
     }
 
+    /// Makes this frame a copy of another one; what is attached there is shared.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.attachments.clone_from(&other.attachments);
+        self.attached = other.attached;
+    }
+
     /// How many bytes the buffer can hold without asking for memory.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
@@ -201,13 +209,13 @@ impl FrameBuf {
 impl Clone for FrameBuf {
     /// Copies what is in the frame; what is attached is shared.
     fn clone(&self) -> Self {
-        let mut bytes = AlignedVec::with_capacity(self.bytes.len());
-        bytes.extend_from_slice(&self.bytes);
-        Self {
-            bytes,
-            attachments: self.attachments.clone(),
-            attached: self.attached,
-        }
+        let mut copy = Self {
+            bytes: AlignedVec::with_capacity(self.bytes.len()),
+            attachments: Vec::new(),
+            attached: 0,
+        };
+        copy.copy_from(self);
+        copy
     }
 }
 

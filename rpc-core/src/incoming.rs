@@ -37,6 +37,16 @@ pub struct IncomingCall {
 }
 
 impl IncomingCall {
+    /// Length of the arguments and the metadata together, in bytes.
+    pub fn len(&self) -> usize {
+        self.arguments.len() + self.context.metadata().encoded_len()
+    }
+
+    /// Whether the call has neither arguments nor metadata.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Validates the arguments and returns them in place.
     ///
     /// # Errors
@@ -145,7 +155,8 @@ impl ReplyBuf {
         self.fail(Code::UNKNOWN_METHOD, "method index out of range")
     }
 
-    /// Answers with a failure of the framework.
+    /// Answers with a failure of the framework. So a middleware refuses a call: the code says to the caller whether the method may have run
+    /// ([`Code::may_have_run`]), so it is [`Code::REFUSED`] for one that was not passed on.
     pub fn fail(mut self, code: Code, text: impl Into<String>) -> Completed {
         self.frame.clear();
         Completed {
@@ -216,6 +227,35 @@ impl Completed {
             outcome: Outcome::Failure(code, text.into()),
             metadata: Metadata::default(),
         }
+    }
+
+    /// How the call ended: [`Code::OK`] if the method returned, its value or its own error.
+    pub fn code(&self) -> Code {
+        match self.outcome {
+            Outcome::Reply { .. } => Code::OK,
+            Outcome::Failure(code, _) => code,
+        }
+    }
+
+    /// Whether the call ended in anything but a value: in the method's own error, or in a failure.
+    pub fn is_error(&self) -> bool {
+        match self.outcome {
+            Outcome::Reply { error, .. } => error,
+            Outcome::Failure(..) => true,
+        }
+    }
+
+    /// Length of the answer and its metadata, in bytes: of a failure, of its text.
+    pub fn len(&self) -> usize {
+        match &self.outcome {
+            Outcome::Reply { .. } => self.frame.body_len(),
+            Outcome::Failure(_, text) => text.len() + self.metadata.encoded_len(),
+        }
+    }
+
+    /// Whether nothing is sent but how the call ended.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The handler panicked. What it has said about its answer goes with that.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::id::MethodId;
 use crate::incoming::{Completed, IncomingCall};
+use crate::middleware::{ServerLayer, ServerMiddleware};
 use crate::schema::{Describe, fingerprint, signature};
 
 /// A service as its trait declares it.
@@ -118,6 +119,19 @@ pub trait Dispatch: Send + Sync + 'static {
     ///
     /// (`use<Self>`: the future borrows nothing from `&self`, so that it can outlive the reference.)
     fn dispatch(&self, call: IncomingCall) -> impl Future<Output = Completed> + Send + use<Self>;
+
+    /// What a call calls; none if its method is out of range.
+    fn method_of(&self, call: &IncomingCall) -> Option<&'static MethodDescriptor> {
+        self.descriptor().methods.get(call.method)
+    }
+
+    /// Puts a middleware in front of this service. See [`middleware`](crate::middleware).
+    fn layer<M: ServerMiddleware>(self, middleware: M) -> ServerLayer<M, Self>
+    where
+        Self: Sized,
+    {
+        ServerLayer::new(middleware, self)
+    }
 }
 
 impl<D: Dispatch> Dispatch for Arc<D> {

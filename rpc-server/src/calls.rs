@@ -338,7 +338,12 @@ impl Calls {
         let slot = self.slots.get_mut(call.index())?;
         let mut running = slot.running.take()?;
         running.control.cancel();
-        let failure = Completed::failure(code, text);
+        let failure = match code {
+            Code::DEADLINE if running.control.is_held() => {
+                Completed::failure(Code::EXPIRED, "time ran out before the method was started")
+            }
+            code => Completed::failure(code, text),
+        };
         if running.control.is_on_worker() && running.completed.is_none() {
             // A thread that waits for a channel is woken by its end.
             let channels = running.channels.clone();

@@ -73,6 +73,8 @@ impl ServerBuilder {
 
     /// Adds a service: the generated `…Server`. Several services, also two versions of one, share the server; methods that two
     /// versions have in common are answered by the one that was added first.
+    ///
+    /// Middleware is put in front of a service before it is added: `.service(service.layer(middleware))`, see [`layers`](crate::layers).
     pub fn service<D: Dispatch>(mut self, service: D) -> Self {
         self.health.add(service.descriptor().name);
         self.router.add(service);

@@ -38,6 +38,7 @@ mod config;
 mod driver;
 mod error;
 mod health;
+pub mod layers;
 mod lifecycle;
 mod peer;
 mod pool;

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use rpc_core::FailureKind;
+use rpc_core::{Dispatch, FailureKind};
 use rpc_server::Server;
+use rpc_server::layers::ConcurrencyLimit;
 use tokio::task::JoinSet;
 
 use crate::support::child::{self, ChildServer};
-use crate::support::lab::{Event, Lab, pattern};
+use crate::support::lab::{Event, ExperimentsServer, Lab, pattern};
 use crate::support::raw::{
     FAILURE, Frame, PING, PREFACE, RawPeer, call, cancel, code, frame, number, short_text, timed_call,
 };
@@ -159,6 +160,21 @@ fn the_server_keeps_deadlines_by_its_own_clock() {
         assert_eq!(outcome, (code::DEADLINE, text));
     }
     assert!(lab.saw(Event::Dropped(0)) && lab.saw(Event::Cancelled(1)));
+}
+
+/// P-35
+#[test]
+fn a_call_whose_time_runs_out_in_a_layer_did_not_run() {
+    let lab = Lab::default();
+    let service = ExperimentsServer::new(lab.clone()).layer(ConcurrencyLimit::new(1));
+    let builder = Server::builder().service(service).reactors(1);
+    let server = builder.listen("tcp://127.0.0.1:0").start().unwrap();
+    let mut peer = RawPeer::greeted(&server.addresses()[0]);
+    peer.send(&call(0, "hold", &number(0)));
+    peer.send(&timed_call(1, "hold", 20_000, &number(1)));
+    let text = "time ran out before the method was started".to_owned();
+    assert_eq!(peer.failure(), (code::EXPIRED, text));
+    assert!(lab.saw(Event::Started(0)) && !lab.saw(Event::Started(1)));
 }
 
 /// P-35: with its direction closed, a client's deadlines hold as before; more of them at once than a turn handles calls.
