@@ -388,7 +388,8 @@ impl Driver {
         self.said_goodbye = true;
         self.lifecycle.retired();
         self.connection.drain(text);
-        self.drain_until = Some(now + DRAIN_PATIENCE);
+        // At most half of the grace: a peer that never answers is told its count and closed before it would be cut off.
+        self.drain_until = Some(now + DRAIN_PATIENCE.min(self.shared.times.grace / 2));
         if self.connection.peer_preface().is_none() {
             // Whoever has not greeted is owed nothing.
             self.stage = Stage::Flushing {

@@ -58,9 +58,7 @@ async fn connected(max_calls: u32) -> (Client, Connection, RawServer) {
 
 /// Settings under which no timer rings by itself during a test, which could wake what somebody forgot to wake.
 fn builder() -> ChannelBuilder {
-    Channel::builder()
-        .limits(LIMITS)
-        .keep_alive(None, Duration::ZERO)
+    Channel::builder().limits(LIMITS).keep_alive(None, Duration::ZERO)
 }
 
 const LIMITS: Limits = Limits {

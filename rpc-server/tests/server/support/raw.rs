@@ -13,10 +13,15 @@ use super::lab::ExperimentsClient;
 pub(crate) const CALL: u8 = 1;
 pub(crate) const REPLY: u8 = 2;
 pub(crate) const FAILURE: u8 = 3;
+pub(crate) const ITEM: u8 = 4;
+pub(crate) const END: u8 = 5;
+pub(crate) const CREDIT: u8 = 6;
 pub(crate) const CANCEL: u8 = 7;
+pub(crate) const CHUNK: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 pub(crate) const GOAWAY: u8 = 11;
+pub(crate) const STOP: u8 = 12;
 
 pub(crate) mod code {
     pub(crate) const CANCELLED: u32 = 1;
@@ -63,6 +68,7 @@ enum RawSocket {
 pub(crate) struct Frame {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
+    pub(crate) channel: u16,
     pub(crate) call: u32,
     pub(crate) aux: u32,
     pub(crate) body: Vec<u8>,
@@ -197,14 +203,38 @@ impl RawPeer {
         self.read_exact(&mut body).unwrap();
         assert!(body[len..].iter().all(|byte| *byte == 0), "padding is zero");
         body.truncate(len);
-        assert_eq!(header[6..8], [0, 0], "no channels");
         Some(Frame {
             kind: header[4],
             flags: header[5],
+            channel: u16::from_be_bytes([header[6], header[7]]),
             call: word(8),
             aux: word(12),
             body,
         })
+    }
+
+    /// Reads the announcement of a drain, and returns the number of the ping behind it (P-51).
+    pub(crate) fn expect_announcement(&mut self) -> u32 {
+        let goaway = self.frame();
+        assert_eq!((goaway.kind, goaway.aux), (GOAWAY, code::DRAINING), "{goaway:?}");
+        assert_eq!(goaway.body[..8], [0xff; 8], "how many calls is not decided yet");
+        let ping = self.frame();
+        assert_eq!(ping.kind, PING, "{ping:?}");
+        ping.aux
+    }
+
+    /// Reads the goaway that says how many calls were taken.
+    pub(crate) fn expect_taken(&mut self, taken: u64) {
+        let goaway = self.frame();
+        assert_eq!((goaway.kind, goaway.aux), (GOAWAY, code::DRAINING), "{goaway:?}");
+        assert_eq!(goaway.body[..8], taken.to_be_bytes());
+    }
+
+    /// Goes along with a drain of the server: answers the ping, and is told how many calls were taken.
+    pub(crate) fn follow_drain(&mut self, taken: u64) {
+        let number = self.expect_announcement();
+        self.send(&pong(number));
+        self.expect_taken(taken);
     }
 
     /// Reads to the end of the connection, orderly or not.
@@ -296,6 +326,21 @@ pub(crate) fn call_body(method: u64, time_left: u32, arguments: &[u8]) -> Vec<u8
         arguments,
     ]
     .concat()
+}
+
+/// The same body as [`frame`] would send, in pieces of `piece` bytes.
+pub(crate) fn chunked(kind: u8, channel: u16, call: u32, body: &[u8], piece: usize) -> Vec<u8> {
+    let mut pieces = body.chunks(piece);
+    let total = u32::try_from(body.len()).unwrap();
+    let mut bytes = frame(kind, 1, channel, call, total, pieces.next().unwrap());
+    for piece in pieces {
+        bytes.extend(frame(CHUNK, 0, 0, call, 0, piece));
+    }
+    bytes
+}
+
+pub(crate) fn pong(number: u32) -> Vec<u8> {
+    frame(PONG, 0, 0, 0, number, &[])
 }
 
 pub(crate) fn cancel(id: u32) -> Vec<u8> {
