@@ -11,5 +11,6 @@ mod handlers;
 mod hostile_peer;
 mod limits;
 mod shutdown;
+mod streams;
 mod support;
 mod versions;

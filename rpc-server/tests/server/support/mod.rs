@@ -1,6 +1,7 @@
 //! What the tests share: a service whose handlers do as they are told, clients of it, and waiting that ends.
 
 pub(crate) mod child;
+pub(crate) mod flow;
 pub(crate) mod lab;
 pub(crate) mod raw;
 
@@ -12,6 +13,7 @@ use rpc_client::Channel;
 use rpc_core::{CallError, CallFailure, Limits};
 use rpc_server::{Address, Server, ServerBuilder};
 
+use self::flow::FlowServer;
 use self::lab::{ExperimentsClient, ExperimentsServer, Lab};
 
 pub(crate) type Client = ExperimentsClient<Channel>;
@@ -28,6 +30,7 @@ pub(crate) fn serve(lab: &Lab) -> Server {
 pub(crate) fn builder(lab: &Lab) -> ServerBuilder {
     Server::builder()
         .service(ExperimentsServer::new(lab.clone()))
+        .service(FlowServer::new(lab.clone()))
         .reactors(1)
         .workers(2)
 }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use rpc_server::Address;
 
 use super::PATIENCE;
+use super::flow::FlowClient;
 use super::lab::ExperimentsClient;
 
 pub(crate) const CALL: u8 = 1;
@@ -343,14 +344,33 @@ pub(crate) fn pong(number: u32) -> Vec<u8> {
     frame(PONG, 0, 0, 0, number, &[])
 }
 
+/// A call that sends on one channel, without deadline and metadata.
+pub(crate) fn sending_call(id: u32, method: &str, arguments: &[u8]) -> Vec<u8> {
+    let mut body = call_body(method_id(method), 0, arguments);
+    body[12..14].copy_from_slice(&1_u16.to_be_bytes());
+    frame(CALL, 0, 0, id, 0, &body)
+}
+
+/// An item of a channel of numbers.
+pub(crate) fn item(call: u32, value: u64) -> Vec<u8> {
+    frame(ITEM, 0, 0, call, 0, &number(value))
+}
+
+/// The orderly end of a client's first channel.
+pub(crate) fn end(call: u32) -> Vec<u8> {
+    frame(END, 0, 0, call, 0, &[])
+}
+
 pub(crate) fn cancel(id: u32) -> Vec<u8> {
     frame(CANCEL, 0, 0, id, 0, &[])
 }
 
 /// The id of a method of the lab.
 pub(crate) fn method_id(name: &str) -> u64 {
-    let methods = &ExperimentsClient::descriptor().methods;
-    methods.iter().find(|method| method.name == name).unwrap().id.0
+    let of_lab = &ExperimentsClient::descriptor().methods;
+    let of_flow = &FlowClient::descriptor().methods;
+    let mut methods = of_lab.iter().chain(of_flow);
+    methods.find(|method| method.name == name).unwrap().id.0
 }
 
 /// The archive of a tuple of one number.
