@@ -179,6 +179,8 @@ impl Driver {
         // Items that waited for room are fetched.
         again |= has_written && !self.flushing.is_empty() && !is_full_of_items(&self.connection);
         let is_busy = self.connection.in_flight() > 0;
+        self.lifecycle
+            .listens(now, self.stage == Stage::Open && !self.connection.is_full());
         self.lifecycle.note(now, !queue.is_empty(), has_written, is_busy);
         // A connection that was full has not asked for more bytes, and frames that have arrived may wait in its buffer.
         again |= was_full && !self.is_full();
@@ -288,7 +290,10 @@ impl Driver {
             ServerEvent::Cancel(call) => self.stop(call, Code::CANCELLED, "cancelled by the caller"),
             ServerEvent::Expire(call) => self.stop_expired(call),
             // It may still want its answers (P-52).
-            ServerEvent::PeerFinished => self.stage = Stage::Finishing,
+            ServerEvent::PeerFinished => {
+                self.stage = Stage::Finishing;
+                self.calls.peer_finished();
+            }
             // Greeting is noticed by its result.
             ServerEvent::Greeted | ServerEvent::Pong(_) | ServerEvent::Goaway { .. } => {}
             _ => {}

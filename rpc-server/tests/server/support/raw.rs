@@ -31,6 +31,7 @@ pub(crate) mod code {
     pub(crate) const UNKNOWN_METHOD: u32 = 16;
     pub(crate) const INVALID_ARCHIVE: u32 = 18;
     pub(crate) const METADATA_TOO_LARGE: u32 = 19;
+    pub(crate) const FLOW_CONTROL: u32 = 21;
     pub(crate) const REFUSED: u32 = 32;
     pub(crate) const DRAINING: u32 = 33;
     pub(crate) const PROTOCOL: u32 = 64;
@@ -39,6 +40,7 @@ pub(crate) mod code {
     pub(crate) const FORMAT: u32 = 67;
     pub(crate) const FEATURE: u32 = 68;
     pub(crate) const HANDSHAKE_TIMEOUT: u32 = 69;
+    pub(crate) const CALM: u32 = 70;
 }
 
 /// The preface of a client with the usual format and generous limits.
