@@ -174,22 +174,31 @@ impl Calls {
         let Some(channels) = self.channels(call) else {
             return;
         };
+        // What waited for credit is to be fetched; and a call whose method has returned may have waited for items that nobody wants now.
+        let is_flush_due = matches!(what, ChannelSignal::Credit(_) | ChannelSignal::Stop);
         let woken = match what {
             ChannelSignal::Item { body, packed } => channels.item(channel, body, packed),
             ChannelSignal::End { code, metadata } => channels.ended(channel, code, metadata),
             ChannelSignal::Stop => channels.stopped(channel),
-            ChannelSignal::Credit(bytes) => {
-                let woken = channels.granted(channel, bytes);
-                // What waits for it is to be fetched.
-                if let Some(hook) = self.slots.get(call.index()).and_then(|slot| slot.hook.as_ref()) {
-                    hook.notify();
-                }
-                woken
-            }
+            ChannelSignal::Credit(bytes) => channels.granted(channel, bytes),
         };
+        if is_flush_due && let Some(hook) = self.slots.get(call.index()).and_then(|slot| slot.hook.as_ref()) {
+            hook.notify();
+        }
         if let Some(woken) = woken {
             woken.wake();
         }
+    }
+
+    /// The client sends nothing more: what it has left open of its channels will never come to its end.
+    pub(crate) fn peer_finished(&mut self) {
+        let running = self.slots.iter().filter_map(|slot| slot.running.as_ref());
+        for channels in running.filter_map(|running| running.channels.as_ref()) {
+            let numbers = (0..channels.inbound_count()).filter_map(|number| u16::try_from(number).ok());
+            let ended = |number| channels.ended(number, Code::CANCELLED, Metadata::default());
+            self.ends.extend(numbers.filter_map(ended));
+        }
+        self.wake_ends();
     }
 
     fn channels(&self, call: CallId) -> Option<Arc<CallChannels>> {

@@ -188,6 +188,8 @@ impl Driver {
         // Items that waited for room are fetched.
         again |= has_written && !self.flushing.is_empty() && self.connection.takes_items();
         let is_busy = self.connection.in_flight() > 0;
+        self.lifecycle
+            .listens(now, self.stage == Stage::Open && !self.connection.is_full());
         self.lifecycle.note(now, !queue.is_empty(), has_written, is_busy);
         // A connection that was full has not asked for more bytes, and frames that have arrived may wait in its buffer.
         again |= was_full && !self.is_full();
@@ -312,7 +314,10 @@ impl Driver {
             ServerEvent::Cancel(call) => self.stop(call, Code::CANCELLED, "cancelled by the caller"),
             ServerEvent::Expire(call) => self.stop_expired(call),
             // It may still want its answers (P-52).
-            ServerEvent::PeerFinished => self.stage = Stage::Finishing,
+            ServerEvent::PeerFinished => {
+                self.stage = Stage::Finishing;
+                self.calls.peer_finished();
+            }
             // Greeting is noticed by its result.
             ServerEvent::Greeted | ServerEvent::Pong(_) | ServerEvent::Goaway { .. } => {}
             _ => {}
@@ -408,7 +413,8 @@ impl Driver {
         self.said_goodbye = true;
         self.lifecycle.retired();
         self.connection.drain(text);
-        self.drain_until = Some(now + DRAIN_PATIENCE);
+        // At most half of the grace: a peer that never answers is told its count and closed before it would be cut off.
+        self.drain_until = Some(now + DRAIN_PATIENCE.min(self.shared.times.grace / 2));
         if self.connection.peer_preface().is_none() {
             // Whoever has not greeted is owed nothing.
             self.stage = Stage::Flushing {

@@ -6,11 +6,16 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod cancel;
+mod drain;
 mod end_to_end;
+mod faults;
+mod given_up;
 mod handlers;
 mod health;
 mod hostile_peer;
+mod lifecycle;
 mod limits;
 mod shutdown;
+mod streams;
 mod support;
 mod versions;
