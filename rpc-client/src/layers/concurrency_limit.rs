@@ -40,10 +40,7 @@ impl ConcurrencyLimit {
     }
 
     fn refuse(&self) -> CallFailure {
-        let text = format!(
-            "{} calls are under way already, as many as may (ConcurrencyLimit)",
-            self.limit
-        );
+        let text = format!("no more than {} calls at a time (ConcurrencyLimit)", self.limit);
         CallFailure::local(FailureKind::LocalLimit, false, text)
     }
 }

@@ -40,10 +40,7 @@ impl ConcurrencyLimit {
     }
 
     fn refuse(&self, mut call: IncomingCall) -> Completed {
-        let text = format!(
-            "{} calls run already, as many as may (ConcurrencyLimit)",
-            self.limit
-        );
+        let text = format!("no more than {} calls at a time (ConcurrencyLimit)", self.limit);
         call.take_reply().fail(Code::REFUSED, text)
     }
 }

@@ -4,6 +4,7 @@
 
 mod concurrency_limit;
 mod rate_limit;
+mod streams;
 mod timeout;
 
 use std::pin::Pin;
