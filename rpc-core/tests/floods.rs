@@ -30,7 +30,7 @@ fn a_flood_of_cancels_ends_the_connection() {
         host.gets(&[plain(Kind::Call, 0), plain(Kind::Cancel, 0)].concat());
         assert_eq!(
             host.server.in_flight(),
-            usize::from(host.error.is_none() || calls == 1_000)
+            usize::from(host.error.is_none() || calls == 1_024)
         );
         // Quick handlers answer all the same; that pays for nothing.
         if calls % 2 == 0 {
@@ -41,8 +41,31 @@ fn a_flood_of_cancels_ends_the_connection() {
         host.sent_if_open();
         calls += 1;
     }
-    assert_eq!(calls, 1_001);
+    assert_eq!(calls, 1_025, "as many as may be in flight, and one");
     host.assert_calm("too many calls given up");
+}
+
+/// P-56: a client whose calls all run out of time is honest, whichever clock rings first.
+#[test]
+fn calls_whose_time_is_over_may_be_given_up_for_ever() {
+    let mut host = Host::new();
+    for number in 0..5_000 {
+        let timed = call(0, &call_body(1_000, 0, b""));
+        host.gets(&timed);
+        if number % 2 == 0 {
+            // The server's clock rings, and the cancel crosses its failure.
+            host.server
+                .handle_timeout(host.now + std::time::Duration::from_millis(1));
+            assert_eq!(host.server.poll_expired(), Some(CallId(0)));
+            host.fail(0, Code::DEADLINE);
+            host.gets(&plain(Kind::Cancel, 0));
+        } else {
+            host.gets(&plain(Kind::Cancel, 0));
+            host.fail(0, Code::CANCELLED);
+        }
+        host.sent();
+        assert!(host.error.is_none(), "{number}");
+    }
 }
 
 /// The frames of a flood, how many of them are borne, and what is said then.
@@ -57,11 +80,11 @@ fn floods_end_with_calm() {
     let cancels = |id| plain(Kind::Cancel, id);
     let too_much = |_| call(0, &call_body(0, 9_000, &[0; 64]));
     let table: [Flood<'_>; 5] = [
-        (&ping, 100, "too many pings"),
-        (&unknown, 100, "too many frames of unknown kinds"),
-        (&refused, 100, "too many calls above the limits"),
-        (&cancels, 1_000, "too many calls given up"),
-        (&too_much, 100, "too many calls above the limits"),
+        (&ping, 102, "too many pings"),
+        (&unknown, 102, "too many frames of unknown kinds"),
+        (&refused, 102, "too many calls above the limits"),
+        (&cancels, 1_024, "too many calls given up"),
+        (&too_much, 102, "too many calls above the limits"),
     ];
     for (frames, endured, reason) in table {
         let mut host = Host::new();
@@ -84,7 +107,7 @@ fn empty_items_use_up_credit_and_then_patience() {
         }
         let cost = 16 + u32::try_from(len).unwrap();
         assert_eq!(items, 65_536_u32.div_ceil(cost) + 1);
-        assert_eq!(host.endures(|_| item(0, 0, len)), 99);
+        assert_eq!(host.endures(|_| item(0, 0, len)), 101);
         host.assert_calm("too many frames on channels that do not allow them");
     }
 }
@@ -92,7 +115,7 @@ fn empty_items_use_up_credit_and_then_patience() {
 /// P-56, P11: grants of a few bytes cost; those worth their frame do not.
 #[test]
 fn a_flood_of_small_grants_ends_the_connection_and_large_ones_do_not() {
-    for (bytes, endured) in [(1, 1_000), (255, 1_000), (256, 99_999)] {
+    for (bytes, endured) in [(1, 1_024), (255, 1_024), (256, 99_999)] {
         let mut host = Host::new();
         host.opens = 1;
         host.gets(&plain(Kind::Call, 0));
@@ -138,9 +161,10 @@ fn streams_beyond_what_may_be_held_are_refused_and_then_end_the_connection() {
         taken += usize::from(matches!(event, ServerEvent::Call { .. }));
     }
     assert_eq!(taken, 63, "each takes a mebibyte, and a little for its body");
-    assert_eq!(endured, 63 + 1_000);
+    // One point each, and ten for each of the few whose ids are above the limit.
+    assert_eq!(endured, 63 + 1_937 + 6);
     assert!(host.server.held() < limits.max_held + (256 << 10));
-    host.assert_calm("too many calls while too much is held");
+    host.assert_calm("too many calls above the limits");
 }
 
 /// P-51, P15: refusals behind a goaway are free as long as they are read; they do not pile up for a client that reads nothing.

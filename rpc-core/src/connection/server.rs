@@ -59,6 +59,9 @@ enum Draining {
     Told,
 }
 
+/// How much sooner than the server's a client's clock may ring.
+const DUE_SOON: Duration = Duration::from_millis(50);
+
 /// The number of the ping behind an announced goaway: none that an owner would choose by counting.
 const DRAIN_PING: u32 = 0xd4a1_0000;
 
@@ -259,6 +262,10 @@ impl ServerConnection {
     pub fn fail(&mut self, call: CallId, code: Code, text: &str, metadata: &Metadata) {
         if self.end(call) {
             self.bad_calls += u32::from(code.fault() == Blame::Client);
+            if code == Code::DEADLINE || code == Code::EXPIRED {
+                // The client's clock rings at the same time, and its cancel crosses this.
+                self.link.patience.earn();
+            }
             self.send_failure(call, code, text, metadata);
         }
     }
@@ -568,7 +575,12 @@ impl ServerConnection {
 
     /// P-32
     fn on_cancel(&mut self, call: CallId, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        self.link.charge(now, Cost::Cancel)?;
+        let slot = self.slots.get(call.index());
+        // A client that waits no longer than it said costs no more than it said.
+        let is_due = |deadline: Instant| deadline <= now + DUE_SOON;
+        if !slot.and_then(|slot| slot.deadline).is_some_and(is_due) {
+            self.link.charge(now, Cost::Cancel)?;
+        }
         let Some(slot) = self.slots.get_mut(call.index()) else {
             return Ok(None);
         };
