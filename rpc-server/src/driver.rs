@@ -89,7 +89,7 @@ const READS_PER_TURN: u32 = 4;
 /// Calls of one turn, likewise.
 const CALLS_PER_TURN: u32 = 512;
 /// Writes of one turn, likewise.
-const WRITES_PER_TURN: u32 = 64;
+const WRITES_PER_TURN: u32 = 8;
 /// How long the last words to a peer that broke the rules may take, and how long a peer may take to close its side in the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a peer may take to read that the server drains, before calls of it are refused.
@@ -139,7 +139,9 @@ impl Driver {
         match self.turn(cx, Instant::now()) {
             Ok(again) => {
                 if again {
-                    cx.waker().wake_by_ref();
+                    // After the runtime has looked at its sockets: a connection that only woke itself would keep it from that, and from what the peer sends, for
+                    // as long as it has something to do.
+                    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
                 }
                 Poll::Pending
             }
