@@ -75,7 +75,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (mut readings, call) = weather.average().open().await?;
     for number in 0..1_000_u32 {
         let celsius = f64::from(number);
-        readings.send(&Reading { sensor: "probe".into(), celsius }).await?;
+        readings
+            .send(&Reading {
+                sensor: "probe".into(),
+                celsius,
+            })
+            .await?;
     }
     readings.finish()?;
     println!("average {}", *call.await?);
