@@ -11,8 +11,7 @@ use tokio::sync::{Barrier, broadcast};
 
 type Failure = Box<dyn Error + Send + Sync>;
 const CLIENTS: usize = 20;
-/// Messages that each client says; together more than a channel's credit.
-const MESSAGES: usize = 50;
+const MESSAGES: usize = 50; // of each; all together are more than a channel's credit
 
 #[service]
 pub trait Chat {

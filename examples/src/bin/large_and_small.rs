@@ -1,4 +1,4 @@
-//! A body of 1 GiB holds nobody up: small calls on the same connection, while it is under way, against the same calls on an idle one.
+//! Small calls on the same connection while a body of 1 GiB is under way, in each direction, against the same calls on an idle one.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
