@@ -239,7 +239,7 @@ enum Written {
 }
 
 /// Writes of one turn: bounds what a long body does to others who need the connection, or its thread.
-const WRITES_PER_TURN: u32 = 8;
+const WRITES_PER_TURN: u32 = 1;
 
 /// Pieces of the queue that one write takes along.
 const SLICES: usize = 32;

@@ -100,7 +100,7 @@ const READS_PER_TURN: u32 = 4;
 /// Calls of one turn, likewise.
 const CALLS_PER_TURN: u32 = 512;
 /// Writes of one turn, likewise.
-const WRITES_PER_TURN: u32 = 8;
+const WRITES_PER_TURN: u32 = 2;
 /// How long the last words to a peer that broke the rules may take, and how long a peer may take to close its side in the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a peer may take to read that the server drains, before calls of it are refused.
