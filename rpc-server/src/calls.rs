@@ -190,17 +190,6 @@ impl Calls {
         }
     }
 
-    /// The client sends nothing more: what it has left open of its channels will never come to its end.
-    pub(crate) fn peer_finished(&mut self) {
-        let running = self.slots.iter().filter_map(|slot| slot.running.as_ref());
-        for channels in running.filter_map(|running| running.channels.as_ref()) {
-            let numbers = (0..channels.inbound_count()).filter_map(|number| u16::try_from(number).ok());
-            let ended = |number| channels.ended(number, Code::CANCELLED, Metadata::default());
-            self.ends.extend(numbers.filter_map(ended));
-        }
-        self.wake_ends();
-    }
-
     fn channels(&self, call: CallId) -> Option<Arc<CallChannels>> {
         let running = self.slots.get(call.index())?.running.as_ref()?;
         running.channels.clone()

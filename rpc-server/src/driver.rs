@@ -316,10 +316,7 @@ impl Driver {
             ServerEvent::Cancel(call) => self.stop(call, Code::CANCELLED, "cancelled by the caller"),
             ServerEvent::Expire(call) => self.stop_expired(call),
             // It may still want its answers (P-52).
-            ServerEvent::PeerFinished => {
-                self.stage = Stage::Finishing;
-                self.calls.peer_finished();
-            }
+            ServerEvent::PeerFinished => self.stage = Stage::Finishing,
             // Greeting is noticed by its result.
             ServerEvent::Greeted | ServerEvent::Pong(_) | ServerEvent::Goaway { .. } => {}
             _ => {}

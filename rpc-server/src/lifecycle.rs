@@ -31,6 +31,9 @@ pub(crate) enum Due {
     CutOff,
 }
 
+/// How often at least a peer is written to that is not read from: it has no answer to its own questions meanwhile, and would take this side for dead.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
 /// The clock of one connection.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
@@ -151,10 +154,10 @@ impl Lifecycle {
 
     fn silent_until(&self) -> Option<Instant> {
         let keep_alive = self.times.keep_alive?;
-        let patience = if self.asked && self.listens {
-            keep_alive.saturating_add(self.times.keep_alive_timeout)
-        } else {
-            keep_alive
+        let patience = match (self.listens, self.asked) {
+            (true, true) => keep_alive.saturating_add(self.times.keep_alive_timeout),
+            (true, false) => keep_alive,
+            (false, _) => keep_alive.min(SIGN_OF_LIFE),
         };
         self.heard.checked_add(patience)
     }
@@ -203,7 +206,7 @@ mod tests {
 
     /// Row T7: whoever is not read from is asked, and not given up for not having answered.
     #[test]
-    fn a_peer_that_is_not_read_from_is_not_given_up() {
+    fn a_peer_that_is_not_read_from_is_not_given_up_and_hears_of_it() {
         let start = Instant::now();
         let mut life = Lifecycle::new(times(), start);
         assert_eq!(life.take_due(start + 10 * SECOND), Some(Due::Ping));
@@ -212,6 +215,15 @@ mod tests {
             assert_eq!(life.take_due(start + 10 * number * SECOND), Some(Due::Ping));
             assert_eq!(life.take_due(start + 10 * number * SECOND), None);
         }
+        // It is written to often enough for its own keep-alive, also where this side seldom asks.
+        let seldom = Times {
+            keep_alive: Some(60 * SECOND),
+            ..times()
+        };
+        let mut full = Lifecycle::new(seldom, start);
+        full.listens(start, false);
+        assert_eq!(full.deadline(), Some(start + 10 * SECOND));
+        assert_eq!(full.take_due(start + 10 * SECOND), Some(Due::Ping));
         life.listens(start + 95 * SECOND, true);
         assert_eq!(life.take_due(start + 104 * SECOND), None);
         assert_eq!(life.take_due(start + 105 * SECOND), Some(Due::Ping));

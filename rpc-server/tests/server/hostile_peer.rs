@@ -205,33 +205,6 @@ fn frames_that_break_a_rule_end_the_connection() {
         ("kind 127", frame(127, 0, 0, 0, 0, &[])),
         ("call with a channel", frame(CALL, 0, 1, 0, 0, &add)),
         ("call with aux", frame(CALL, 0, 0, 0, 1, &add)),
-        ("chunked call that is whole", frame(CALL, 1, 0, 0, 24, &add)),
-        (
-            "chunked call that is too long",
-            frame(CALL, 1, 0, 0, (4 << 20) + 1, &add),
-        ),
-        (
-            "chunk longer than what is missing",
-            [frame(CALL, 1, 0, 0, 25, &add), frame(CHUNK, 0, 0, 0, 0, &[1, 2])].concat(),
-        ),
-        (
-            "chunk of nothing",
-            [frame(CALL, 1, 0, 0, 25, &add), frame(CHUNK, 0, 0, 0, 0, &[])].concat(),
-        ),
-        (
-            "chunk of another call",
-            [frame(CALL, 1, 0, 0, 25, &add), frame(CHUNK, 0, 0, 1, 0, &[1])].concat(),
-        ),
-        (
-            "call on a slot that is arriving",
-            [frame(CALL, 1, 0, 0, 25, &add), frame(CALL, 0, 0, 0, 0, &add)].concat(),
-        ),
-        (
-            "bodies that are too long together",
-            (0..3)
-                .flat_map(|call| frame(CALL, 1, 0, call, 3 << 20, &add))
-                .collect(),
-        ),
         ("call with descriptors", frame(CALL, 0x20, 1, 0, 0, &add)),
         ("cancel with aux", frame(CANCEL, 0, 0, 0, 1, &[])),
         ("ping with a call id", frame(PING, 0, 0, 1, 0, &[])),
@@ -269,6 +242,45 @@ fn frames_that_break_a_rule_end_the_connection() {
         "{}",
         second.text()
     );
+}
+
+/// P-20, P-31: bodies in chunks that are no such.
+#[test]
+fn chunks_that_break_a_rule_end_the_connection() {
+    let add = call_body(method_id("add"), 0, &number(1));
+    let cases = [
+        ("chunked call that is whole", frame(CALL, 1, 0, 0, 24, &add)),
+        (
+            "chunked call that is too long",
+            frame(CALL, 1, 0, 0, (4 << 20) + 1, &add),
+        ),
+        (
+            "chunk longer than what is missing",
+            [frame(CALL, 1, 0, 0, 25, &add), frame(CHUNK, 0, 0, 0, 0, &[1, 2])].concat(),
+        ),
+        (
+            "chunk of nothing",
+            [frame(CALL, 1, 0, 0, 25, &add), frame(CHUNK, 0, 0, 0, 0, &[])].concat(),
+        ),
+        (
+            "chunk of another call",
+            [frame(CALL, 1, 0, 0, 25, &add), frame(CHUNK, 0, 0, 1, 0, &[1])].concat(),
+        ),
+        (
+            "call on a slot that is arriving",
+            [frame(CALL, 1, 0, 0, 25, &add), frame(CALL, 0, 0, 0, 0, &add)].concat(),
+        ),
+        (
+            "bodies that are too long together",
+            (0..3)
+                .flat_map(|call| frame(CALL, 1, 0, call, 3 << 20, &add))
+                .collect(),
+        ),
+    ];
+    for (what, bytes) in cases {
+        let goaway = goaway_for(&bytes);
+        assert_eq!(goaway.aux, code::PROTOCOL, "{what}: {}", goaway.text());
+    }
 }
 
 /// P3, P-31: the first call is not affected until then; then it is stopped.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod age;
 mod cancel;
 mod drain;
 mod end_to_end;
@@ -16,6 +17,7 @@ mod hostile_peer;
 mod lifecycle;
 mod limits;
 mod shutdown;
+mod stopped;
 mod streams;
 mod support;
 mod versions;

@@ -100,6 +100,53 @@ async fn a_slow_reader_suspends_its_producer_and_nobody_else() {
     }
 }
 
+/// R10, P29: many windows that are filled at once are more than is queued at a time; what has to wait for that goes on as the socket takes it, without a
+/// frame from the other side.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_wait_for_room_in_the_queue_go_on_by_themselves() {
+    const STREAMS: u64 = 16;
+    const ITEMS: u64 = 60;
+    let lab = Lab::default();
+    let limits = Limits {
+        stream_credit: 1 << 20,
+        ..Limits::default()
+    };
+    let address = format!("unix://{}", socket_path().display());
+    let server = builder(&lab).limits(limits).listen(address).start().unwrap();
+    let connecting = Channel::builder()
+        .limits(limits)
+        .connect(server.addresses()[0].clone());
+    let client = FlowClient::new(within(connecting).await.unwrap());
+    let mut unread = Vec::new();
+    for key in 0..STREAMS {
+        unread.push(within(client.blocks(key, 16_000).open()).await.unwrap());
+    }
+    until("every window is full", || {
+        (0..STREAMS).all(|key| lab.sent(key).load(Ordering::SeqCst) >= ITEMS)
+    })
+    .await;
+    drop(unread);
+    let mut uploads = JoinSet::new();
+    for key in STREAMS..2 * STREAMS {
+        let client = client.clone();
+        uploads.spawn(async move {
+            let (mut blocks, call) = client.first_bytes(key).open().await.unwrap();
+            for _ in 0..ITEMS {
+                blocks.send(&vec![7; 16_000]).await.unwrap();
+            }
+            blocks.flush().await.unwrap();
+            (blocks, call)
+        });
+    }
+    for (blocks, call) in within(uploads.join_all()).await {
+        blocks.finish().unwrap();
+        for key in STREAMS..2 * STREAMS {
+            lab.release(key);
+        }
+        assert_eq!(within(call).await.unwrap().len() as u64, ITEMS);
+    }
+}
+
 /// P31: of many streams on a connection, one that nobody reads holds up none of the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_is_never_read_leaves_the_others_alone() {
@@ -300,9 +347,9 @@ async fn credit_of_unread_channels_comes_back() {
     assert_eq!(server.stats().accepted, 1);
 }
 
-/// C4: a receiver that is dropped after the method has returned, while an item still waits for credit: nothing is left to wait for, so the call ends.
+/// C4, P-53: a method may return before its items have left. They come before its answer; and if nobody wants them, the answer does not wait.
 #[tokio::test]
-async fn dropping_a_receiver_lets_a_method_end_whose_items_wait() {
+async fn a_method_may_return_before_its_items_have_left() {
     let limits = Limits {
         max_body: 16_384,
         stream_credit: 16_384,
@@ -313,22 +360,42 @@ async fn dropping_a_receiver_lets_a_method_end_whose_items_wait() {
         .limits(limits)
         .connect(server.addresses()[0].clone());
     let client = FlowClient::new(within(connecting).await.unwrap());
-    // The first uses up the credit to the last byte; the second waits, and the handler does not.
-    let (mut blocks, call) = within(client.two(16_368, 8_000).open()).await.unwrap();
-    assert_eq!(within(blocks.recv()).await.unwrap().unwrap().len(), 16_368);
-    assert_eq!(within(blocks.recv()).await.unwrap().unwrap().len(), 8_000);
+    // Each needs a frame of its own.
+    let (mut blocks, call) = within(client.two(9_000, 9_001).open()).await.unwrap();
+    assert_eq!(within(blocks.recv()).await.unwrap().unwrap().len(), 9_000);
+    assert_eq!(within(blocks.recv()).await.unwrap().unwrap().len(), 9_001);
     assert!(within(blocks.recv()).await.unwrap().is_none());
     within(call).await.unwrap();
-    let (blocks, call) = within(client.two(16_368, 8_000).open()).await.unwrap();
-    drop(blocks);
-    within(call).await.unwrap();
-    let (blocks, call) = within(client.two(16_368, 8_000).open()).await.unwrap();
-    // The first item has come, so the second one waits at the server.
-    for _ in 0..20 {
-        within(client.echo_block(b"x")).await.unwrap();
+    for _ in 0..10 {
+        let (blocks, call) = within(client.two(9_000, 9_001).open()).await.unwrap();
+        drop(blocks);
+        within(call).await.unwrap();
     }
-    drop(blocks);
-    within(call).await.unwrap();
+}
+
+/// R10: items and the end behind them leave by themselves, without their sender doing anything more.
+#[tokio::test]
+async fn items_leave_by_themselves() {
+    let lab = Lab::default();
+    let limits = Limits {
+        max_body: 16_384,
+        stream_credit: 16_384,
+        ..Limits::default()
+    };
+    let server = builder(&lab)
+        .limits(limits)
+        .listen("tcp://127.0.0.1:0")
+        .start()
+        .unwrap();
+    let client = flows(&server).await;
+    let (mut blocks, call) = within(client.first_bytes(1).open()).await.unwrap();
+    // Each needs a frame of its own, and the second uses up the credit.
+    for (mark, len) in [(1, 9_000), (2, 9_000)] {
+        assert_eq!(send_now(&mut blocks, &vec![mark; len]).await, Some(Ok(())));
+    }
+    blocks.finish().unwrap();
+    lab.release(1);
+    assert_eq!(within(call).await.unwrap().as_slice(), [1, 2]);
 }
 
 /// C3: a send that is given up while the window is full has not sent its item, whether it was polled once or waited for some time.

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use rpc_server::Address;
 
@@ -177,7 +178,9 @@ impl RawPeer {
 
     /// Reads the next frame that is about a call. The server may ask in between whether this peer is there.
     pub(crate) fn answer(&mut self) -> Frame {
+        let end = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < end, "the server only asks");
             let frame = self.frame();
             if frame.kind != PING {
                 return frame;
