@@ -234,7 +234,12 @@ enum Written {
     All,
     /// The socket takes no more for the time being.
     Part,
+    /// The socket may take more, but others have waited long enough.
+    Enough,
 }
+
+/// Writes of one turn: bounds what a long body does to others who need the connection, or its thread.
+const WRITES_PER_TURN: u32 = 1;
 
 /// Pieces of the queue that one write takes along.
 const SLICES: usize = 32;
@@ -268,7 +273,7 @@ impl State {
         }
     }
 
-    /// Writes all that is queued, and what channels have as there is room for it.
+    /// Writes what is queued as far as a turn goes, and what channels have as there is room for it.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -291,7 +296,7 @@ impl State {
         self.channels.is_flush_due(&self.connection)
     }
 
-    /// Writes what is queued, as far as the socket takes it.
+    /// Writes what is queued, as far as the socket takes it and a turn goes.
     fn write(&mut self) -> io::Result<Written> {
         let Self {
             socket: Some(socket),
@@ -301,7 +306,12 @@ impl State {
         else {
             return Err(closed());
         };
+        let mut writes = 0;
         while !connection.send_queue().is_empty() {
+            if writes == WRITES_PER_TURN {
+                return Ok(Written::Enough);
+            }
+            writes += 1;
             let written = {
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let count = connection.io_slices(&mut slices);

@@ -37,7 +37,7 @@ enum Turn {
 }
 
 /// Reads of one turn: bounds what one connection does while others wait.
-const READS_PER_TURN: u32 = 8;
+const READS_PER_TURN: u32 = 2;
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -64,14 +64,14 @@ impl Driver {
         self.shared.lock().attach_driver(cx.waker());
         let paused = self.read(cx)?;
         self.expire(cx)?;
-        self.write(cx)?;
+        self.write(cx, paused)?;
         let state = self.shared.lock();
         if state.is_finished() {
             return Ok(Turn::Finished);
         }
         // Nobody else would wake a driver that did not ask for more bytes.
         if paused && state.connection.wants_read() {
-            cx.waker().wake_by_ref();
+            go_on_later(cx);
         }
         Ok(Turn::Wait)
     }
@@ -124,10 +124,15 @@ impl Driver {
     /// Writes what is queued.
     ///
     /// With more than one call in flight, the first turn only asks for another one: callers that are ready to run queue their calls in
-    /// between, and one write carries all. A call that is alone would pay for that with its latency, so it does not wait.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
+    /// between, and one write carries all. A call that is alone would pay for that with its latency, so it does not wait. Neither does one while so much arrives
+    /// that reading has `paused`: callers have their chance between such turns.
+    fn write(&mut self, cx: &mut Context<'_>, paused: bool) -> Result<(), Lost> {
         let mut state = self.shared.lock();
-        if state.connection.waiting() > 1 && !state.connection.send_queue().is_empty() && !self.yielded {
+        if state.connection.waiting() > 1
+            && !state.connection.send_queue().is_empty()
+            && !self.yielded
+            && !paused
+        {
             self.yielded = true;
             cx.waker().wake_by_ref();
             return Ok(());
@@ -135,8 +140,8 @@ impl Driver {
         let written = state.poll_write(cx, &mut self.woken);
         // What was written has made room.
         state.grant_slots(&mut self.woken);
-        if written.is_ready() && state.has_more_to_flush() {
-            cx.waker().wake_by_ref();
+        if written.is_ready() && (state.has_more_to_flush() || !state.connection.send_queue().is_empty()) {
+            go_on_later(cx);
         }
         drop(state);
         wake_all(&mut self.woken);
@@ -193,6 +198,12 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.end(&Lost::Runtime);
     }
+}
+
+/// Asks for another turn, after the runtime has looked at its sockets and at whoever else is ready. A driver that only woke itself would keep a single-threaded
+/// runtime from looking for as long as it has something to do.
+fn go_on_later(cx: &mut Context<'_>) {
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// Whether the timer rings, after it was set to `at` if it had to be moved.

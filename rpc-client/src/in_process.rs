@@ -182,6 +182,10 @@ pub struct InProcessCall {
     oneway: bool,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every call is running, and a box would be an allocation for each"
+)]
 enum Stage {
     Running(Running),
     Failed(CallFailure),

@@ -11,6 +11,8 @@ use crate::error::ConnectionError;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     left: u32,
+    /// Points at the beginning, and at most.
+    capacity: u32,
     /// Up to when time has been counted.
     counted: Instant,
 }
@@ -60,16 +62,19 @@ impl Cost {
     }
 }
 
-/// Points at the beginning, and at most.
+/// The least capacity.
 const CAPACITY: u32 = 1_000;
 /// Points that time earns.
 const PER_SECOND: u32 = 200;
 const NANOS_PER_POINT: u64 = 1_000_000_000 / PER_SECOND as u64;
 
 impl Patience {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Puts up with as many calls given up at once as can be in flight.
+    pub(crate) fn new(now: Instant, max_calls: u32) -> Self {
+        let capacity = CAPACITY.max(max_calls);
         Self {
-            left: CAPACITY,
+            left: capacity,
+            capacity,
             counted: now,
         }
     }
@@ -91,16 +96,16 @@ impl Patience {
 
     /// The peer brought something: a call that was answered, items that were taken.
     pub(crate) fn earn(&mut self) {
-        self.left = (self.left + 1).min(CAPACITY);
+        self.left = (self.left + 1).min(self.capacity);
     }
 
     fn refill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.counted).as_nanos();
         let passed = u64::try_from(passed).unwrap_or(u64::MAX);
         let points = passed / NANOS_PER_POINT;
-        let missing = u64::from(CAPACITY - self.left);
+        let missing = u64::from(self.capacity - self.left);
         if points >= missing {
-            self.left = CAPACITY;
+            self.left = self.capacity;
             self.counted = self.counted.max(now);
         } else {
             self.left += u32::try_from(points).unwrap_or(0);
@@ -124,7 +129,7 @@ mod tests {
     #[test]
     fn a_burst_passes_and_one_more_does_not() {
         let now = instant();
-        let mut patience = Patience::new(now);
+        let mut patience = Patience::new(now, 16);
         assert!(cancels(&mut patience, now, 1_000).is_ok());
         let error = patience.charge(now, Cost::Cancel).unwrap_err();
         assert_eq!(
@@ -134,10 +139,18 @@ mod tests {
     }
 
     #[test]
+    fn all_calls_in_flight_can_be_given_up_at_once() {
+        let now = instant();
+        let mut patience = Patience::new(now, 5_000);
+        assert!(cancels(&mut patience, now, 5_000).is_ok());
+        assert!(cancels(&mut patience, now, 1).is_err());
+    }
+
+    #[test]
     fn two_hundred_in_a_second_pass_for_a_day_and_two_hundred_and_one_do_not() {
         for (per_second, passes) in [(200, true), (201, false)] {
             let start = instant();
-            let mut patience = Patience::new(start);
+            let mut patience = Patience::new(start, 16);
             let lasted = (0..86_400).try_for_each(|second| {
                 (0..per_second).try_for_each(|number: u32| {
                     let nanos = 1_000_000_000 / per_second * number;
@@ -152,7 +165,7 @@ mod tests {
     #[test]
     fn answered_calls_earn_what_given_up_ones_cost() {
         let now = instant();
-        let mut patience = Patience::new(now);
+        let mut patience = Patience::new(now, 16);
         for _ in 0..100_000 {
             patience.charge(now, Cost::Cancel).unwrap();
             patience.earn();
@@ -167,7 +180,7 @@ mod tests {
     #[test]
     fn keep_alive_pings_are_free_for_ever() {
         let start = instant();
-        let mut patience = Patience::new(start);
+        let mut patience = Patience::new(start, 16);
         for second in 0..86_400 {
             patience
                 .charge(start + Duration::from_secs(second), Cost::Ping)
@@ -178,7 +191,7 @@ mod tests {
     #[test]
     fn time_that_stands_still_or_jumps_is_no_trouble() {
         let start = instant();
-        let mut patience = Patience::new(start + Duration::from_secs(10));
+        let mut patience = Patience::new(start + Duration::from_secs(10), 16);
         assert!(cancels(&mut patience, start, 1_000).is_ok());
         assert!(patience.charge(start, Cost::Cancel).is_err());
         let far = start + Duration::from_secs(100 * 365 * 24 * 3600);

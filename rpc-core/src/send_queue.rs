@@ -147,9 +147,9 @@ impl SendQueue {
         self.bulks.release();
     }
 
-    /// Commits chunks: enough that a write has something to carry, and one for every [`CHUNK_LEN`] bytes of other frames, which could otherwise keep bulks back for good.
+    /// Commits chunks: one when there is nothing else to write, so that whatever comes next waits for no more than that, and one for every [`CHUNK_LEN`] bytes of other frames, which could otherwise keep bulks back for good.
     fn commit(&mut self) {
-        while !self.bulks.is_empty() && (self.pieces.unsent < CHUNK_LEN || self.is_chunk_due()) {
+        while !self.bulks.is_empty() && (self.pieces.unsent == 0 || self.is_chunk_due()) {
             if !self.bulks.commit_next(&mut self.pieces) {
                 debug_assert!(false, "a bulk that is never active");
                 return;

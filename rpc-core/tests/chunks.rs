@@ -303,3 +303,28 @@ fn the_end_between_two_chunks_is_an_error() {
         (Some(error), vec![])
     );
 }
+
+/// P-20, P-30: an end that waits behind a long item is not sent yet: an early answer is confirmed with a cancel, and the rest is not sent.
+#[test]
+fn an_early_answer_cuts_a_long_item_short() {
+    let mut pair = pair();
+    let call = pair.open(1, 0);
+    pair.client.send_item(call, 0, &mut frame(&bytes(90_000)), false);
+    pair.client.end_channel(call, 0, Code::OK, &Metadata::new());
+    pair.pass_to_server(1_000);
+    pair.reply(call, b"enough");
+    let reply = pair.server.transmit(usize::MAX);
+    pair.to_client.extend(reply);
+    pair.deliver_to_client(usize::MAX);
+    assert_eq!(pair.take_client_events(), [replied(call, b"enough")]);
+    let queue = pair.client.send_queue();
+    assert_eq!(queue.len(), queue.committed_len(), "the rest is taken back");
+    let again = pair.start(b"again");
+    assert_eq!(again, call);
+    pair.drive();
+    assert_eq!(arguments(&mut pair), [(call, Bytes::from_static(b"again"))]);
+    pair.reply(call, b"value");
+    pair.drive();
+    assert_eq!(pair.take_client_events(), [replied(call, b"value")]);
+    pair.assert_idle();
+}

@@ -464,7 +464,7 @@ fn descriptors_are_refused_where_nobody_offered_them() {
     );
 }
 
-/// P-31
+/// P-31, P3, P16
 #[test]
 fn a_call_on_a_busy_slot_is_a_protocol_error_and_one_beyond_the_limit_is_refused() {
     let trace = server_gets(&[plain(Kind::Call, 5), plain(Kind::Call, 5)].concat());
@@ -521,7 +521,7 @@ fn metadata_that_is_too_large_fails_its_call_only() {
     );
 }
 
-/// P-32: for a slot that was never busy.
+/// P-32, P19: for a slot that was never busy.
 #[test]
 fn a_cancel_for_nothing_is_ignored() {
     for id in [0, 1_023, 1_024, u32::MAX] {
@@ -550,7 +550,7 @@ fn items_on_a_call_without_channels_are_refused() {
     }
 }
 
-/// P-34
+/// P-34, P6, P7
 #[test]
 fn an_answer_to_a_call_that_was_not_made_is_a_protocol_error() {
     for kind in [Kind::Reply, Kind::Failure] {
@@ -607,7 +607,7 @@ fn an_unknown_failure_code_is_kept() {
     assert_eq!(trace.events[1], expected);
 }
 
-/// P-51
+/// P-51, P28
 #[test]
 fn a_goaway_may_lower_its_count_and_not_raise_it() {
     let three = |counts: [u64; 3]| counts.map(|taken| goaway(Code::DRAINING, taken, "")).concat();

@@ -1,4 +1,4 @@
-//! A peer that lies about channels, credit and chunks, and peers that only cost: every lie has one exact outcome.
+//! A peer that lies about channels, credit, chunks and time: every lie has one exact outcome.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,139 +8,15 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rpc_core::connection::{
-    ChannelEvent, ChannelSignal, ClientConnection, ClientEvent, NewCall, ServerConnection, ServerEvent,
-};
+use rpc_core::connection::{ClientEvent, ServerEvent};
 use rpc_core::error::{ConnectionError, DecodeError, ProtocolError};
-use rpc_core::header::{FrameHeader, Kind};
-use rpc_core::preface::Side;
-use rpc_core::{CallId, Code, Limits, Metadata};
-use support::pair::METHOD;
-use support::script::{
-    call, call_body, chunk, chunked, on_channel, plain, preface, raw, read_frames, streaming,
-};
-use support::{Endpoint, call_frame, start};
-
-/// A server with a scripted client; methods send on as many channels as `opens` says.
-struct Host {
-    server: ServerConnection,
-    now: Instant,
-    opens: u16,
-    events: Vec<ServerEvent>,
-    error: Option<ConnectionError>,
-}
-
-impl Host {
-    fn new() -> Self {
-        Self::with_limits(Limits::default())
-    }
-
-    fn with_limits(limits: Limits) -> Self {
-        let now = start();
-        let mut host = Self {
-            server: ServerConnection::new(limits, now),
-            now,
-            opens: 0,
-            events: Vec::new(),
-            error: None,
-        };
-        host.gets(&preface(Side::Client));
-        host.server.transmit(usize::MAX);
-        assert_eq!(host.events(), [ServerEvent::Greeted]);
-        host
-    }
-
-    /// Hands over bytes and does what an owner does at once.
-    fn gets(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.error.is_none() {
-            let len = self.server.receive(bytes);
-            bytes = &bytes[len..];
-            self.poll();
-        }
-    }
-
-    fn poll(&mut self) {
-        while self.error.is_none() {
-            match self.server.poll_event(self.now) {
-                Ok(Some(event)) => {
-                    if let ServerEvent::Call { call, .. } = event {
-                        self.server.open(call, self.opens);
-                    }
-                    self.events.push(event);
-                }
-                Ok(None) => return,
-                Err(error) => self.error = Some(error),
-            }
-        }
-    }
-
-    fn events(&mut self) -> Vec<ServerEvent> {
-        std::mem::take(&mut self.events)
-    }
-
-    fn sent(&mut self) -> Vec<(Kind, u32, Code)> {
-        let mut bytes = Vec::new();
-        while !self.server.send_queue().is_empty() {
-            bytes.extend(self.server.transmit(usize::MAX));
-        }
-        let frames = read_frames(&bytes).into_iter();
-        frames
-            .map(|(header, _)| (header.kind, header.call.0, Code::from_number(header.aux)))
-            .collect()
-    }
-
-    fn fail(&mut self, call: u32, code: Code) {
-        self.server.fail(CallId(call), code, "", &Metadata::new());
-    }
-
-    #[track_caller]
-    fn assert_protocol_error(&mut self, error: ProtocolError) {
-        assert_eq!(self.error, Some(error.into()));
-        let sent = self.sent();
-        assert_eq!(
-            sent.last().map(|(kind, _, code)| (*kind, *code)),
-            Some((Kind::Goaway, Code::PROTOCOL))
-        );
-    }
-
-    #[track_caller]
-    fn assert_calm(&mut self, reason: &str) {
-        assert_eq!(
-            self.error,
-            Some(ConnectionError::Calm {
-                reason: reason.to_owned().leak()
-            })
-        );
-        assert_eq!(
-            self.sent().last().map(|(kind, _, code)| (*kind, *code)),
-            Some((Kind::Goaway, Code::CALM))
-        );
-    }
-
-    #[track_caller]
-    fn assert_empty(&mut self) {
-        self.sent();
-        assert_eq!(
-            (&self.error, self.server.in_flight(), self.server.held()),
-            (&None, 0, 0)
-        );
-    }
-}
-
-fn item(call: u32, channel: u16, len: usize) -> Vec<u8> {
-    on_channel(Kind::Item, call, channel, 0, &vec![7; len])
-}
-
-fn end(call: u32, channel: u16) -> Vec<u8> {
-    on_channel(Kind::End, call, channel, 0, b"")
-}
-
-fn channels(events: &[ServerEvent]) -> usize {
-    let is_channel = |event: &&ServerEvent| matches!(event, ServerEvent::Channel(_));
-    events.iter().filter(is_channel).count()
-}
+use rpc_core::header::Kind;
+use rpc_core::{CallId, Code, Limits};
+use support::Endpoint;
+use support::host::{Guest, Host, channels, end, item};
+use support::script::{call, call_body, chunk, chunked, on_channel, plain, streaming};
 
 /// P-33, P1: for an id that was never used, items, ends, credit and stops break the rules; a cancel is ignored.
 #[test]
@@ -321,51 +197,6 @@ fn credit_of_zero_or_beyond_counting_is_a_protocol_error() {
     );
 }
 
-/// A client with a scripted server and one call, id 0, with channels.
-struct Guest {
-    client: ClientConnection,
-    events: Vec<ClientEvent>,
-    error: Option<ConnectionError>,
-}
-
-impl Guest {
-    fn new(sends: u16, receives: u16) -> Self {
-        let now = start();
-        let mut client = ClientConnection::new(Limits::default(), now);
-        client.receive(&preface(Side::Server));
-        assert_eq!(client.poll_event(now), Ok(Some(ClientEvent::Greeted)));
-        let new = NewCall {
-            sends,
-            receives,
-            ..NewCall::of(METHOD)
-        };
-        client.start_call(&new, &mut call_frame(b""), now).unwrap();
-        client.transmit(usize::MAX);
-        Self {
-            client,
-            events: Vec::new(),
-            error: None,
-        }
-    }
-
-    fn gets(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.error.is_none() {
-            let len = self.client.receive(bytes);
-            bytes = &bytes[len..];
-            loop {
-                match self.client.poll_event(start()) {
-                    Ok(Some(event)) => self.events.push(event),
-                    Ok(None) => break,
-                    Err(error) => {
-                        self.error = Some(error);
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// P-53, P-54, P8, P9: a server that does not count loses the call; one that goes on after that, the connection.
 #[test]
 fn a_client_gives_up_a_call_whose_server_does_not_count() {
@@ -516,101 +347,40 @@ fn time_counts_from_the_first_frame_of_a_chunked_call() {
     host.assert_empty();
 }
 
-/// P-56, P14: calls given up as soon as they are made, as fast as they stop: 1,000 are borne, and no more. What was answered pays for as many.
+/// P-20, P-53: a chunked item costs its whole length at once, at both sides.
 #[test]
-fn a_flood_of_cancels_ends_the_connection() {
+fn a_chunked_item_costs_its_total_when_it_begins() {
+    let frames = [
+        chunked(Kind::Item, 0, 70_000, b"begins"),
+        chunk(0, &[7; 69_994]),
+        item(0, 0, 0),
+    ]
+    .concat();
     let mut host = Host::new();
-    let answered = [plain(Kind::Call, 0)].concat();
-    for _ in 0..3_000 {
-        host.gets(&answered);
-        host.server
-            .reply(CallId(0), &mut support::frame(b""), rpc_core::header::Flags::NONE);
-        host.sent();
-    }
-    let mut calls = 0;
-    while host.error.is_none() {
-        host.gets(&[plain(Kind::Call, 0), plain(Kind::Cancel, 0)].concat());
-        assert_eq!(
-            host.server.in_flight(),
-            usize::from(host.error.is_none() || calls == 1_000)
-        );
-        host.fail(0, Code::CANCELLED);
-        host.sent_if_open();
-        calls += 1;
-    }
-    assert_eq!(calls, 1_001);
-    host.assert_calm("too many calls given up");
-}
-
-impl Host {
-    fn sent_if_open(&mut self) {
-        if self.error.is_none() {
-            self.sent();
-        }
-    }
-
-    /// How many times it takes until the connection ends.
-    fn endures(&mut self, frames: impl Fn(u32) -> Vec<u8>) -> u32 {
-        let mut count = 0;
-        while self.error.is_none() && count < 100_000 {
-            self.gets(&frames(count));
-            count += 1;
-        }
-        count - 1
-    }
-}
-
-/// P-56, P15, P16, P19, P20, P21, F8, F9: whatever costs and brings nothing comes to an end, also if the peer never reads.
-#[test]
-fn floods_end_with_calm() {
-    let ping = |_| plain(Kind::Ping, 0);
-    let unknown = |_| raw(FrameHeader::new(Kind::Extension(200), CallId(0)), b"");
-    let refused = |id| plain(Kind::Call, 2_000 + id);
-    let cancels = |id| plain(Kind::Cancel, id);
-    let too_much = |_| call(0, &call_body(0, 9_000, &[0; 64]));
-    let table: [(&dyn Fn(u32) -> Vec<u8>, u32, &str); 5] = [
-        (&ping, 100, "too many pings"),
-        (&unknown, 100, "too many frames of unknown kinds"),
-        (&refused, 100, "too many calls above the limits"),
-        (&cancels, 1_000, "too many calls given up"),
-        (&too_much, 100, "too many calls above the limits"),
-    ];
-    for (frames, endured, reason) in table {
-        let mut host = Host::new();
-        assert_eq!(host.endures(frames), endured, "{reason}");
-        assert!(host.server.held() < 32 << 10, "the queue is bounded");
-        host.assert_calm(reason);
-    }
-}
-
-/// P-53, P-56, F8, F9: items without a body use up credit, so there are few of them; beyond it they cost. (The row counts 100 at most.)
-#[test]
-fn empty_items_use_up_credit_and_then_patience() {
-    for len in [0, 1] {
-        let mut host = Host::new();
-        host.gets(&streaming(0, 1));
-        let mut items = 0;
-        while !matches!(host.events().last(), Some(ServerEvent::Breach { .. })) {
-            host.gets(&item(0, 0, len));
-            items += 1;
-        }
-        let cost = 16 + u32::try_from(len).unwrap();
-        assert_eq!(items, 65_536_u32.div_ceil(cost) + 1);
-        assert_eq!(host.endures(|_| item(0, 0, len)), 99);
-        host.assert_calm("too many frames on channels that do not allow them");
-    }
-}
-
-/// P-56, P11: grants of a few bytes cost; those worth their frame do not.
-#[test]
-fn a_flood_of_small_grants_ends_the_connection_and_large_ones_do_not() {
-    for (bytes, endured) in [(1, 1_000), (255, 1_000), (256, 99_999)] {
-        let mut host = Host::new();
-        host.opens = 1;
-        host.gets(&plain(Kind::Call, 0));
-        assert_eq!(
-            host.endures(|_| on_channel(Kind::Credit, 0, 0, bytes, b"")),
-            endured
-        );
-    }
+    host.gets(&[streaming(0, 1), frames.clone()].concat());
+    let events = host.events();
+    assert_eq!(channels(&events), 1);
+    let breach = events.last();
+    assert!(
+        matches!(
+            breach,
+            Some(ServerEvent::Breach {
+                code: Code::FLOW_CONTROL,
+                ..
+            })
+        ),
+        "{breach:?}"
+    );
+    let mut guest = Guest::new(0, 1);
+    guest.gets(&frames);
+    assert!(matches!(
+        &guest.events[..],
+        [
+            ClientEvent::Channel(_),
+            ClientEvent::Failure {
+                code: Code::FLOW_CONTROL,
+                ..
+            }
+        ]
+    ));
 }

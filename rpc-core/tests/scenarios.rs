@@ -379,7 +379,7 @@ fn an_expired_call_is_not_sent_and_a_time_beyond_the_field_is_sent_as_none() {
     pair.assert_idle();
 }
 
-/// P-51: taken calls are finished, later ones have not run, whether the server still answers them or not.
+/// P-51, P27: taken calls are finished, later ones have not run, whether the server still answers them or not.
 #[test]
 fn a_draining_server_finishes_what_it_has_taken() {
     let mut pair = Pair::new();
@@ -537,7 +537,7 @@ fn a_server_reads_no_further_while_it_holds_more_than_its_limit() {
     pair.assert_idle();
 }
 
-/// P-50
+/// P-50, P22
 #[test]
 fn a_ping_is_answered_and_a_pong_that_answers_nothing_is_ignored() {
     let mut pair = Pair::new();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rpc_core::connection::{ChannelSignal, ClientEvent, NewCall, Sent, ServerEvent};
 use rpc_core::{CallId, Code, Limits, Metadata};
 use support::pair::{METHOD, Pair, at_client, at_server, end, failed, item, replied};
-use support::{Endpoint, frame, metadata};
+use support::{frame, metadata};
 
 const MS: Duration = Duration::from_millis(1);
 const WINDOW: usize = 64 << 10;

@@ -32,6 +32,9 @@ enum Inner {
     Unix(UnixStream),
 }
 
+/// Bytes that the kernel takes of a TCP socket beyond those that are on their way. What it has taken nothing can overtake, and by itself it takes megabytes.
+const NOT_SENT: u32 = 128 << 10;
+
 impl Socket {
     /// Takes over a connected TCP socket of the standard library.
     ///
@@ -78,6 +81,8 @@ impl Socket {
 
     pub(crate) fn from_tokio_tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         stream.set_nodelay(true)?;
+        // Not every kernel has it, and all works without.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT);
         Ok(Self {
             inner: Inner::Tcp(stream, peer),
         })

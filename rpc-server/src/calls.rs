@@ -174,19 +174,17 @@ impl Calls {
         let Some(channels) = self.channels(call) else {
             return;
         };
+        // What waited for credit is to be fetched; and a call whose method has returned may have waited for items that nobody wants now.
+        let is_flush_due = matches!(what, ChannelSignal::Credit(_) | ChannelSignal::Stop);
         let woken = match what {
             ChannelSignal::Item { body, packed } => channels.item(channel, body, packed),
             ChannelSignal::End { code, metadata } => channels.ended(channel, code, metadata),
             ChannelSignal::Stop => channels.stopped(channel),
-            ChannelSignal::Credit(bytes) => {
-                let woken = channels.granted(channel, bytes);
-                // What waits for it is to be fetched.
-                if let Some(hook) = self.slots.get(call.index()).and_then(|slot| slot.hook.as_ref()) {
-                    hook.notify();
-                }
-                woken
-            }
+            ChannelSignal::Credit(bytes) => channels.granted(channel, bytes),
         };
+        if is_flush_due && let Some(hook) = self.slots.get(call.index()).and_then(|slot| slot.hook.as_ref()) {
+            hook.notify();
+        }
         if let Some(woken) = woken {
             woken.wake();
         }

@@ -100,7 +100,7 @@ const READS_PER_TURN: u32 = 4;
 /// Calls of one turn, likewise.
 const CALLS_PER_TURN: u32 = 512;
 /// Writes of one turn, likewise.
-const WRITES_PER_TURN: u32 = 64;
+const WRITES_PER_TURN: u32 = 2;
 /// How long the last words to a peer that broke the rules may take, and how long a peer may take to close its side in the end.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a peer may take to read that the server drains, before calls of it are refused.
@@ -148,7 +148,9 @@ impl Driver {
         match self.turn(cx, Instant::now()) {
             Ok(again) => {
                 if again {
-                    cx.waker().wake_by_ref();
+                    // After the runtime has looked at its sockets: a connection that only woke itself would keep it from that, and from what the peer sends, for
+                    // as long as it has something to do.
+                    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
                 }
                 Poll::Pending
             }
@@ -188,6 +190,8 @@ impl Driver {
         // Items that waited for room are fetched.
         again |= has_written && !self.flushing.is_empty() && self.connection.takes_items();
         let is_busy = self.connection.in_flight() > 0;
+        self.lifecycle
+            .listens(now, self.stage == Stage::Open && !self.connection.is_full());
         self.lifecycle.note(now, !queue.is_empty(), has_written, is_busy);
         // A connection that was full has not asked for more bytes, and frames that have arrived may wait in its buffer.
         again |= was_full && !self.is_full();
@@ -408,7 +412,8 @@ impl Driver {
         self.said_goodbye = true;
         self.lifecycle.retired();
         self.connection.drain(text);
-        self.drain_until = Some(now + DRAIN_PATIENCE);
+        // At most half of the grace: a peer that never answers is told its count and closed before it would be cut off.
+        self.drain_until = Some(now + DRAIN_PATIENCE.min(self.shared.times.grace / 2));
         if self.connection.peer_preface().is_none() {
             // Whoever has not greeted is owed nothing.
             self.stage = Stage::Flushing {

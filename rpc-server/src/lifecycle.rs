@@ -31,12 +31,17 @@ pub(crate) enum Due {
     CutOff,
 }
 
+/// How often at least a peer is written to that is not read from: it has no answer to its own questions meanwhile, and would take this side for dead.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
 /// The clock of one connection.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     times: Times,
     heard: Instant,
     asked: bool,
+    /// Whether the peer's bytes are read at all: an answer that is not read is none that is missing.
+    listens: bool,
     /// Since when bytes wait that the peer does not take.
     stuck_since: Option<Instant>,
     /// Since when there have been no calls.
@@ -52,6 +57,7 @@ impl Lifecycle {
             times,
             heard: now,
             asked: false,
+            listens: true,
             stuck_since: None,
             idle_since: Some(now),
             old_at: times.max_age.and_then(|age| now.checked_add(jittered(age))),
@@ -63,6 +69,14 @@ impl Lifecycle {
     pub(crate) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.asked = false;
+    }
+
+    /// Takes note of whether the peer is read from: not after its end, nor while the connection is full.
+    pub(crate) fn listens(&mut self, now: Instant, listens: bool) {
+        if listens && !self.listens {
+            self.heard(now);
+        }
+        self.listens = listens;
     }
 
     /// Takes note of how the connection is at the end of a turn: whether bytes wait to be written, whether some were taken, and whether calls are in flight.
@@ -88,6 +102,11 @@ impl Lifecycle {
     /// The next thing that is due at `now`. Each is due once.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Due> {
         if self.silent_until().is_some_and(|until| until <= now) {
+            if !self.listens {
+                // The question goes out all the same: a machine without that process answers it with a reset.
+                self.heard(now);
+                return Some(Due::Ping);
+            }
             if self.asked {
                 return Some(Due::Dead);
             }
@@ -135,10 +154,10 @@ impl Lifecycle {
 
     fn silent_until(&self) -> Option<Instant> {
         let keep_alive = self.times.keep_alive?;
-        let patience = if self.asked {
-            keep_alive.saturating_add(self.times.keep_alive_timeout)
-        } else {
-            keep_alive
+        let patience = match (self.listens, self.asked) {
+            (true, true) => keep_alive.saturating_add(self.times.keep_alive_timeout),
+            (true, false) => keep_alive,
+            (false, _) => keep_alive.min(SIGN_OF_LIFE),
         };
         self.heard.checked_add(patience)
     }
@@ -183,6 +202,32 @@ mod tests {
         assert_eq!(life.take_due(start + 24 * SECOND), Some(Due::Ping));
         assert_eq!(life.deadline(), Some(start + 29 * SECOND));
         assert_eq!(life.take_due(start + 29 * SECOND), Some(Due::Dead));
+    }
+
+    /// Row T7: whoever is not read from is asked, and not given up for not having answered.
+    #[test]
+    fn a_peer_that_is_not_read_from_is_not_given_up_and_hears_of_it() {
+        let start = Instant::now();
+        let mut life = Lifecycle::new(times(), start);
+        assert_eq!(life.take_due(start + 10 * SECOND), Some(Due::Ping));
+        life.listens(start + 11 * SECOND, false);
+        for number in 2..10 {
+            assert_eq!(life.take_due(start + 10 * number * SECOND), Some(Due::Ping));
+            assert_eq!(life.take_due(start + 10 * number * SECOND), None);
+        }
+        // It is written to often enough for its own keep-alive, also where this side seldom asks.
+        let seldom = Times {
+            keep_alive: Some(60 * SECOND),
+            ..times()
+        };
+        let mut full = Lifecycle::new(seldom, start);
+        full.listens(start, false);
+        assert_eq!(full.deadline(), Some(start + 10 * SECOND));
+        assert_eq!(full.take_due(start + 10 * SECOND), Some(Due::Ping));
+        life.listens(start + 95 * SECOND, true);
+        assert_eq!(life.take_due(start + 104 * SECOND), None);
+        assert_eq!(life.take_due(start + 105 * SECOND), Some(Due::Ping));
+        assert_eq!(life.take_due(start + 110 * SECOND), Some(Due::Dead));
     }
 
     /// Row R10

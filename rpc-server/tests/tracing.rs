@@ -1,7 +1,7 @@
 //! With the feature `tracing`: spans on both sides, in one trace across calls that handlers make.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rpc_client::Channel;
 use rpc_core::trace::{TRACEPARENT, TraceContext};
@@ -35,7 +35,8 @@ struct Hop(InnerClient<Channel>);
 impl Outer for Hop {
     async fn pass_on(&self, cx: &Context) -> Vec<String> {
         let own = cx.metadata().get_str(TRACEPARENT).unwrap_or("none").to_owned();
-        let inner = self.0.parent().owned().await.unwrap();
+        let inner = self.0.parent().owned().await;
+        let inner = inner.unwrap_or_else(|error| error.to_string());
         vec![own, inner]
     }
 }
@@ -45,7 +46,8 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::budget::Cost;
+use self::channels::channel_event;
 use crate::buffer::Frame;
 use crate::code::Code;
 use crate::connection::body::{PRELUDE_LEN, Prelude, read_text, split_answer, time_left};
 use crate::connection::channels::{Channels, Fault};
 use crate::connection::deadlines::{Earliest, earlier};
 use crate::connection::drive_methods;
-use crate::connection::event::{ChannelEvent, ChannelSignal, ClientEvent, Sent};
-use crate::connection::link::{Incoming, Link, SMALL_GRANT, item_header};
+use crate::connection::event::{ChannelSignal, ClientEvent, Sent};
+use crate::connection::link::{Incoming, Link};
 use crate::error::{ConnectionError, ProtocolError, StartError};
 use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader, Kind};
@@ -22,6 +22,8 @@ use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::preface::Side;
 use crate::send_queue::{Aborted, Progress};
+
+mod channels;
 
 /// The client's end of a connection. Driven as [the module](crate::connection) says.
 ///
@@ -314,61 +316,6 @@ impl ClientConnection {
         }
     }
 
-    /// What the server lets this side send on a channel before it grants more, in bytes.
-    pub fn stream_credit(&self) -> u32 {
-        self.link
-            .peer()
-            .map_or(Limits::GUARANTEED_BODY, |preface| preface.stream_credit)
-    }
-
-    /// Sends items on a channel, and empties the frame. Nothing is sent on a channel that has ended, nor in a call that has.
-    pub fn send_item(&mut self, call: CallId, channel: u16, frame: &mut FrameBuf, packed: bool) {
-        let len = u32::try_from(frame.body_len()).unwrap_or(u32::MAX);
-        let is_open = self
-            .waiting_channels(call)
-            .is_some_and(|channels| channels.send_item(channel, len));
-        if is_open {
-            self.link.send.push(frame, item_header(call, channel, packed));
-            self.take_progress();
-        }
-        frame.clear();
-    }
-
-    /// Ends a channel on which this side sends, in order with `ok`.
-    pub fn end_channel(&mut self, call: CallId, channel: u16, code: Code, metadata: &Metadata) {
-        let is_open = self
-            .waiting_channels(call)
-            .is_some_and(|channels| channels.send_end(channel));
-        if is_open {
-            self.link.push_end(call, channel, code, metadata);
-            self.note_channel_end(call);
-            self.take_progress();
-        }
-    }
-
-    /// Tells the server that nothing more is wanted of a channel.
-    pub fn stop_channel(&mut self, call: CallId, channel: u16) {
-        let is_open = self
-            .waiting_channels(call)
-            .is_some_and(|channels| channels.is_inbound_open(channel));
-        // The server has to know the call before it hears of its channels.
-        let is_begun = |slot: &Slot| slot.end != u64::MAX;
-        if is_open && self.slots.get(call.index()).is_some_and(is_begun) {
-            self.link.push_stop(call, channel);
-        } else if is_open {
-            self.link.push_stop_behind(call, channel);
-            self.take_progress();
-        }
-    }
-
-    /// Lets the server send more on a channel.
-    pub fn grant(&mut self, call: CallId, channel: u16, bytes: u32) {
-        if let Some(channels) = self.waiting_channels(call) {
-            let bytes = channels.send_credit(channel, bytes);
-            self.link.push_credit(call, channel, bytes);
-        }
-    }
-
     /// Says goodbye: no further calls are started. With any code but `ok` the connection is over once the queue is written.
     pub fn goaway(&mut self, code: Code, text: &str) {
         self.link.goaway(code, text);
@@ -609,140 +556,6 @@ impl ClientConnection {
         }
     }
 
-    fn on_item(&mut self, frame: Frame) -> Result<Option<ClientEvent>, ProtocolError> {
-        let Frame { header, body } = frame;
-        let FrameHeader {
-            kind,
-            call,
-            channel,
-            flags,
-            aux,
-            body_len,
-        } = header;
-        let is_chunked = flags.contains(Flags::CHUNKED);
-        let slot = begun_slot(&mut self.slots, kind, call)?;
-        if slot.incoming.is_some() {
-            return Err(ProtocolError::Interleaved { kind, call });
-        }
-        let len = if is_chunked { aux } else { body_len };
-        let received = slot.channel(|channels| channels.receive_item(channel, len));
-        let is_wanted = slot.state == State::Waiting && received.is_ok();
-        if is_chunked {
-            slot.incoming = Some(Arriving { kind, flags, channel });
-            self.link.recv.begin(call, &body, aux);
-            if !is_wanted {
-                self.link.recv.discard(call);
-            }
-        }
-        match received {
-            Ok(()) if is_wanted && !is_chunked => {
-                let packed = flags.contains(Flags::PACKED);
-                let what = ChannelSignal::Item { body, packed };
-                Ok(Some(channel_event(call, channel, what)))
-            }
-            Ok(()) => Ok(None),
-            Err(fault) => self.on_fault(&header, fault),
-        }
-    }
-
-    fn on_end(&mut self, frame: Frame) -> Result<Option<ClientEvent>, ProtocolError> {
-        let Frame { header, body } = frame;
-        let FrameHeader {
-            kind,
-            call,
-            channel,
-            aux,
-            ..
-        } = header;
-        let code = Code::from_number(aux);
-        let (metadata, _) = split_answer(&header, body)?;
-        let slot = begun_slot(&mut self.slots, kind, call)?;
-        if slot.incoming.is_some() {
-            return Err(ProtocolError::Interleaved { kind, call });
-        }
-        match slot.channel(|channels| channels.receive_end(channel)) {
-            Ok(()) if slot.state == State::Waiting => {
-                let what = ChannelSignal::End { code, metadata };
-                Ok(Some(channel_event(call, channel, what)))
-            }
-            Ok(()) => Ok(None),
-            Err(fault) => self.on_fault(&header, fault),
-        }
-    }
-
-    fn on_credit(
-        &mut self,
-        header: &FrameHeader,
-        now: Instant,
-    ) -> Result<Option<ClientEvent>, ConnectionError> {
-        let FrameHeader {
-            kind,
-            call,
-            channel,
-            aux: bytes,
-            ..
-        } = *header;
-        if bytes < SMALL_GRANT {
-            self.link.charge(now, Cost::SmallGrant)?;
-        }
-        let slot = begun_slot(&mut self.slots, kind, call)?;
-        match slot.channel(|channels| channels.receive_credit(channel, bytes)) {
-            Ok(()) if slot.state == State::Waiting => {
-                Ok(Some(channel_event(call, channel, ChannelSignal::Credit(bytes))))
-            }
-            Ok(()) => Ok(None),
-            Err(fault) => Ok(self.on_fault(header, fault)?),
-        }
-    }
-
-    fn on_stop(&mut self, header: &FrameHeader) -> Result<Option<ClientEvent>, ProtocolError> {
-        let FrameHeader {
-            kind, call, channel, ..
-        } = *header;
-        let slot = begun_slot(&mut self.slots, kind, call)?;
-        match slot.channel(|channels| channels.receive_stop(channel)) {
-            Ok(true) if slot.state == State::Waiting => {
-                self.link
-                    .push_end(call, channel, Code::CANCELLED, &Metadata::default());
-                self.note_channel_end(call);
-                self.take_progress();
-                Ok(Some(channel_event(call, channel, ChannelSignal::Stop)))
-            }
-            // It crossed the end.
-            Ok(_) => Ok(None),
-            Err(fault) => self.on_fault(header, fault),
-        }
-    }
-
-    /// A frame that its channel does not allow. A server that does not count ends the call; one that uses channels which are not there, the connection.
-    fn on_fault(&mut self, header: &FrameHeader, fault: Fault) -> Result<Option<ClientEvent>, ProtocolError> {
-        let FrameHeader {
-            kind, call, channel, ..
-        } = *header;
-        let (code, text) = match fault {
-            Fault::NoSuchChannel => return Err(ProtocolError::NoSuchChannel { kind, call, channel }),
-            Fault::CreditRaised => return Err(ProtocolError::CreditRaised { call, channel }),
-            Fault::Ended => (Code::STREAM_STATE, "server sent on a channel that it had ended"),
-            Fault::NoCredit => (
-                Code::FLOW_CONTROL,
-                "server sent more items than it had credit for",
-            ),
-        };
-        let slot = begun_slot(&mut self.slots, kind, call)?;
-        if slot.state != State::Waiting {
-            // It was told that the call is over; what it had credit for may still come, and nothing else.
-            return Err(ProtocolError::ItemWithoutCredit { call, channel });
-        }
-        withdraw(&mut self.link, slot, call);
-        self.abandon(call);
-        Ok(Some(ClientEvent::Failure {
-            call,
-            code,
-            text: text.to_owned(),
-            metadata: Metadata::default(),
-        }))
-    }
-
     /// P-51: calls behind the first `taken` have not run. Their slots stay busy, as the server may still answer them with `draining`.
     fn refuse_from(&mut self, taken: u64) {
         for (slot, id) in self.slots.iter_mut().zip(0..) {
@@ -758,31 +571,6 @@ impl ClientConnection {
                 }
             }
         }
-    }
-
-    /// P-53: the server's preface counts for the channels that were opened before it came, too.
-    fn raise_credit(&mut self) {
-        let more = self.stream_credit() - Limits::GUARANTEED_BODY;
-        for (slot, id) in self.slots.iter_mut().zip(0..) {
-            let channels = slot.channels.as_deref_mut();
-            let count = channels.map_or(0, |channels| channels.raise_outbound(more));
-            if more > 0 {
-                self.raised
-                    .extend((0..count).map(|channel| (CallId(id), channel)));
-            }
-        }
-    }
-
-    fn next_raised(&mut self) -> Option<ClientEvent> {
-        let more = self.stream_credit() - Limits::GUARANTEED_BODY;
-        while let Some((call, channel)) = self.raised.pop() {
-            // The call may have ended in the meantime; its slot is not free yet, as the server has answered nothing.
-            let is_waiting = |slot: &Slot| slot.state == State::Waiting;
-            if self.slots.get(call.index()).is_some_and(is_waiting) {
-                return Some(channel_event(call, channel, ChannelSignal::Credit(more)));
-            }
-        }
-        None
     }
 
     fn next_due(&mut self) -> Option<ClientEvent> {
@@ -828,29 +616,6 @@ impl ClientConnection {
                 Progress::Finished { call, .. } => self.note_channel_end(call),
             }
         }
-    }
-
-    /// The client's final frame is the end of its last channel, once it has its place in the stream.
-    fn note_channel_end(&mut self, call: CallId) {
-        if self.link.send.is_waiting(call) {
-            return;
-        }
-        if let Some(slot) = self.slots.get_mut(call.index())
-            && let Some(channels) = &slot.channels
-        {
-            slot.is_client_done |= channels.is_outbound_over();
-        }
-    }
-
-    fn waiting_channels(&mut self, call: CallId) -> Option<&mut Channels> {
-        if self.link.is_closed() {
-            return None;
-        }
-        let slot = self.slots.get_mut(call.index())?;
-        if slot.state != State::Waiting {
-            return None;
-        }
-        slot.channels.as_deref_mut()
     }
 
     fn release(&mut self, call: CallId) {
@@ -908,8 +673,4 @@ fn withdraw(link: &mut Link, slot: &mut Slot, call: CallId) -> Sent {
     } else {
         Sent::MaybeSent
     }
-}
-
-fn channel_event(call: CallId, channel: u16, what: ChannelSignal) -> ClientEvent {
-    ClientEvent::Channel(ChannelEvent { call, channel, what })
 }

@@ -100,7 +100,7 @@ impl Link {
             recv: Inbox::new(),
             send: SendQueue::new(),
             limits,
-            patience: Patience::new(now),
+            patience: Patience::new(now, limits.max_calls),
             taken: 0,
             side,
             greeting: Greeting::Magic {

@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::channels::channel_event;
 use crate::budget::Cost;
 use crate::buffer::Frame;
 use crate::code::{Code, Fault as Blame};
-use crate::connection::body::{
-    MetadataError, Prelude, cut_text, split_answer, take_metadata, write_metadata,
-};
-use crate::connection::channels::{Channels, Fault};
+use crate::connection::body::{MetadataError, Prelude, cut_text, take_metadata, write_metadata};
+use crate::connection::channels::Channels;
 use crate::connection::deadlines::{Earliest, earlier};
 use crate::connection::drive_methods;
-use crate::connection::event::{ChannelEvent, ChannelSignal, ServerEvent};
-use crate::connection::link::{Incoming, Link, SMALL_GRANT, item_header};
+use crate::connection::event::{ChannelSignal, ServerEvent};
+use crate::connection::link::{Incoming, Link};
 use crate::error::{ConnectionError, ProtocolError};
 use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader, Kind};
@@ -25,6 +24,8 @@ use crate::metadata::Metadata;
 use crate::preface::Side;
 use crate::send_queue::{Aborted, Progress};
 use crate::stream::MAX_CHANNELS;
+
+mod channels;
 
 /// The server's end of a connection. Driven as [the module](crate::connection) says.
 #[derive(Debug)]
@@ -57,6 +58,9 @@ enum Draining {
     /// The client was told how many calls were taken.
     Told,
 }
+
+/// How much sooner than the server's a client's clock may ring.
+const DUE_SOON: Duration = Duration::from_millis(50);
 
 /// The number of the ping behind an announced goaway: none that an owner would choose by counting.
 const DRAIN_PING: u32 = 0xd4a1_0000;
@@ -224,64 +228,6 @@ impl ServerConnection {
         None
     }
 
-    /// Opens the channels on which the server sends in a call that has just begun.
-    pub fn open(&mut self, call: CallId, channels: u16) {
-        let credit = self.link.peer().map_or(0, |preface| preface.stream_credit);
-        let Some(slot) = self.running_mut(call) else {
-            return;
-        };
-        let is_first = slot.channels.is_none();
-        let inner = slot.channels.get_or_insert_default();
-        inner.open_outbound(channels, credit);
-        self.streaming += usize::from(is_first);
-    }
-
-    /// What the client lets this side send on a channel before it grants more, in bytes.
-    pub fn stream_credit(&self) -> u32 {
-        self.link.peer().map_or(0, |preface| preface.stream_credit)
-    }
-
-    /// Sends items on a channel, and empties the frame. Nothing is sent on a channel that has ended, nor in a call that is not running.
-    pub fn send_item(&mut self, call: CallId, channel: u16, frame: &mut FrameBuf, packed: bool) {
-        let len = u32::try_from(frame.body_len()).unwrap_or(u32::MAX);
-        let is_open = self
-            .running_channels(call)
-            .is_some_and(|channels| channels.send_item(channel, len));
-        if is_open {
-            self.link.send.push(frame, item_header(call, channel, packed));
-        }
-        frame.clear();
-    }
-
-    /// Ends a channel on which this side sends, in order with `ok`.
-    pub fn end_channel(&mut self, call: CallId, channel: u16, code: Code, metadata: &Metadata) {
-        let is_open = self
-            .running_channels(call)
-            .is_some_and(|channels| channels.send_end(channel));
-        if is_open {
-            self.link.push_end(call, channel, code, metadata);
-        }
-    }
-
-    /// Tells the client that nothing more is wanted of a channel.
-    pub fn stop_channel(&mut self, call: CallId, channel: u16) {
-        let is_open = self
-            .running_channels(call)
-            .is_some_and(|channels| channels.is_inbound_open(channel));
-        if is_open {
-            self.link.push_stop(call, channel);
-        }
-    }
-
-    /// Lets the client send more on a channel.
-    pub fn grant(&mut self, call: CallId, channel: u16, bytes: u32) {
-        if let Some(channels) = self.running_channels(call) {
-            let bytes = channels.send_credit(channel, bytes);
-            self.link.patience.earn();
-            self.link.push_credit(call, channel, bytes);
-        }
-    }
-
     /// Ends a call with the answer in `frame`, the method's value or its own error behind its metadata, and empties the frame.
     ///
     /// A reply above what the client accepts becomes a failure `reply_too_large`. A call that is not running is left alone.
@@ -316,6 +262,10 @@ impl ServerConnection {
     pub fn fail(&mut self, call: CallId, code: Code, text: &str, metadata: &Metadata) {
         if self.end(call) {
             self.bad_calls += u32::from(code.fault() == Blame::Client);
+            if code == Code::DEADLINE || code == Code::EXPIRED {
+                // The client's clock rings at the same time, and its cancel crosses this.
+                self.link.patience.earn();
+            }
             self.send_failure(call, code, text, metadata);
         }
     }
@@ -625,7 +575,12 @@ impl ServerConnection {
 
     /// P-32
     fn on_cancel(&mut self, call: CallId, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        self.link.charge(now, Cost::Cancel)?;
+        let slot = self.slots.get(call.index());
+        // A client that waits no longer than it said costs no more than it said.
+        let is_due = |deadline: Instant| deadline <= now + DUE_SOON;
+        if !slot.and_then(|slot| slot.deadline).is_some_and(is_due) {
+            self.link.charge(now, Cost::Cancel)?;
+        }
         let Some(slot) = self.slots.get_mut(call.index()) else {
             return Ok(None);
         };
@@ -664,197 +619,6 @@ impl ServerConnection {
                 Ok(Some(ServerEvent::Cancel(call)))
             }
         }
-    }
-
-    fn on_item(&mut self, frame: Frame, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        let Frame { header, body } = frame;
-        let FrameHeader {
-            kind,
-            call,
-            channel,
-            flags,
-            aux,
-            body_len,
-        } = header;
-        let is_chunked = flags.contains(Flags::CHUNKED);
-        let len = if is_chunked { aux } else { body_len };
-        if self.link.recv.is_incomplete(call) {
-            return Err(ProtocolError::Interleaved { kind, call }.into());
-        }
-        let slot = self.busy_slot(&header)?;
-        let packed = flags.contains(Flags::PACKED);
-        let fault = slot
-            .channels
-            .as_mut()
-            .map_or(Err(Fault::NoSuchChannel), |channels| {
-                channels.receive_item(channel, len)
-            });
-        let is_live = matches!(slot.state, State::Running | State::ExpiryDue);
-        if is_chunked {
-            slot.item = Some((channel, packed));
-            self.link.recv.begin(call, &body, aux);
-            if !is_live || fault.is_err() {
-                self.link.recv.discard(call);
-            }
-        }
-        match fault {
-            Ok(()) if is_live && !is_chunked => {
-                let what = ChannelSignal::Item { body, packed };
-                Ok(Some(channel_event(call, channel, what)))
-            }
-            Ok(()) => Ok(None),
-            Err(fault) => self.on_fault(&header, fault, now),
-        }
-    }
-
-    fn on_end(&mut self, frame: Frame, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        let Frame { header, body } = frame;
-        let FrameHeader {
-            kind,
-            call,
-            channel,
-            aux,
-            ..
-        } = header;
-        let code = Code::from_number(aux);
-        if self.link.recv.is_incomplete(call) {
-            return Err(ProtocolError::Interleaved { kind, call }.into());
-        }
-        let (metadata, _) = split_answer(&header, body)?;
-        let slot = self.busy_slot(&header)?;
-        let ended = slot
-            .channels
-            .as_mut()
-            .map_or(Err(Fault::NoSuchChannel), |channels| {
-                channels.receive_end(channel)
-            });
-        if let Err(fault) = ended {
-            return self.on_fault(&header, fault, now);
-        }
-        let is_over = slot
-            .channels
-            .as_ref()
-            .is_none_or(|channels| channels.is_inbound_over());
-        slot.is_client_done |= is_over;
-        match slot.state {
-            State::Running | State::ExpiryDue => {
-                let what = ChannelSignal::End { code, metadata };
-                Ok(Some(channel_event(call, channel, what)))
-            }
-            State::Answered => {
-                self.release(call);
-                Ok(None)
-            }
-            State::Free | State::Assembling | State::Stopping | State::Replying => Ok(None),
-        }
-    }
-
-    fn on_credit(
-        &mut self,
-        header: &FrameHeader,
-        now: Instant,
-    ) -> Result<Option<ServerEvent>, ConnectionError> {
-        let FrameHeader {
-            call,
-            channel,
-            aux: bytes,
-            ..
-        } = *header;
-        if bytes < SMALL_GRANT {
-            self.link.charge(now, Cost::SmallGrant)?;
-        }
-        let Some(slot) = self.running_slot(header)? else {
-            return Ok(None);
-        };
-        let granted = slot
-            .channels
-            .as_mut()
-            .map_or(Err(Fault::NoSuchChannel), |channels| {
-                channels.receive_credit(channel, bytes)
-            });
-        match granted {
-            Ok(()) => Ok(Some(channel_event(call, channel, ChannelSignal::Credit(bytes)))),
-            Err(Fault::CreditRaised) => Err(ProtocolError::CreditRaised { call, channel }.into()),
-            Err(fault) => self.on_fault(header, fault, now),
-        }
-    }
-
-    fn on_stop(&mut self, header: &FrameHeader) -> Result<Option<ServerEvent>, ConnectionError> {
-        let FrameHeader {
-            kind, call, channel, ..
-        } = *header;
-        let Some(slot) = self.running_slot(header)? else {
-            return Ok(None);
-        };
-        let stopped = slot
-            .channels
-            .as_mut()
-            .map_or(Err(Fault::NoSuchChannel), |channels| {
-                channels.receive_stop(channel)
-            });
-        match stopped {
-            Ok(true) => {
-                self.link
-                    .push_end(call, channel, Code::CANCELLED, &Metadata::default());
-                Ok(Some(channel_event(call, channel, ChannelSignal::Stop)))
-            }
-            // It crossed the end.
-            Ok(false) => Ok(None),
-            Err(_) => Err(ProtocolError::NoSuchChannel { kind, call, channel }.into()),
-        }
-    }
-
-    /// P-33: the slot that a frame of a channel belongs to.
-    fn busy_slot(&mut self, header: &FrameHeader) -> Result<&mut Slot, ProtocolError> {
-        let FrameHeader {
-            kind, call, channel, ..
-        } = *header;
-        self.slots
-            .get_mut(call.index())
-            .filter(|slot| !matches!(slot.state, State::Free | State::Assembling))
-            .ok_or(ProtocolError::NoSuchChannel { kind, call, channel })
-    }
-
-    /// Likewise, for what a client says of channels on which the server sends: that may cross the final frame, like a cancel, and means nothing then.
-    fn running_slot(&mut self, header: &FrameHeader) -> Result<Option<&mut Slot>, ProtocolError> {
-        let index = header.call.index();
-        if self
-            .slots
-            .get(index)
-            .is_some_and(|slot| slot.state == State::Free)
-        {
-            return Ok(None);
-        }
-        let slot = self.busy_slot(header)?;
-        let is_running = matches!(slot.state, State::Running | State::ExpiryDue);
-        Ok(is_running.then_some(slot))
-    }
-
-    /// A frame that its channel does not allow: the call fails; one that has failed already is not failed again, and its client loses patience.
-    fn on_fault(
-        &mut self,
-        header: &FrameHeader,
-        fault: Fault,
-        now: Instant,
-    ) -> Result<Option<ServerEvent>, ConnectionError> {
-        let FrameHeader {
-            kind, call, channel, ..
-        } = *header;
-        let (code, text) = match fault {
-            Fault::NoSuchChannel => {
-                return Err(ProtocolError::NoSuchChannel { kind, call, channel }.into());
-            }
-            Fault::CreditRaised => return Err(ProtocolError::CreditRaised { call, channel }.into()),
-            Fault::Ended => (Code::STREAM_STATE, "frame on a channel that has ended"),
-            Fault::NoCredit => (Code::FLOW_CONTROL, "item on a channel without credit"),
-        };
-        self.link.charge(now, Cost::Breach)?;
-        let slot = self.busy_slot(header)?;
-        if !matches!(slot.state, State::Running | State::ExpiryDue) {
-            return Ok(None);
-        }
-        slot.state = State::Stopping;
-        Ok(Some(ServerEvent::Breach { call, code, text }))
     }
 
     /// Makes a slot busy; the call is below the limit.
@@ -950,13 +714,6 @@ impl ServerConnection {
             .filter(|slot| matches!(slot.state, State::Running | State::ExpiryDue))
     }
 
-    fn running_channels(&mut self, call: CallId) -> Option<&mut Channels> {
-        if self.link.is_closed() {
-            return None;
-        }
-        self.running_mut(call)?.channels.as_deref_mut()
-    }
-
     fn send_failure(&mut self, call: CallId, code: Code, text: &str, metadata: &Metadata) {
         let code = if code == Code::OK { Code::INTERNAL } else { code };
         // What has not left of an item of this call never will.
@@ -983,8 +740,4 @@ impl ServerConnection {
         body.extend(cut_text(text, room).as_bytes());
         self.link.send.push_control(header, body.body());
     }
-}
-
-fn channel_event(call: CallId, channel: u16, what: ChannelSignal) -> ServerEvent {
-    ServerEvent::Channel(ChannelEvent { call, channel, what })
 }

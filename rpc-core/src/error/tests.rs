@@ -99,6 +99,45 @@ fn protocol_errors_have_their_text() {
     let table = [
         (ProtocolError::CallIdBusy { call }, "call id 5 is busy"),
         (
+            ProtocolError::DescriptorsNotOffered { call },
+            "descriptors came with call 5, although they were not offered",
+        ),
+        (
+            ProtocolError::GoawayRaised { taken: 9, before: 4 },
+            "goaway takes 9 calls, more than the 4 of an earlier one",
+        ),
+        (
+            ProtocolError::MetadataMalformed { call },
+            "metadata of call 5 is malformed",
+        ),
+        (
+            ProtocolError::NoSuchChannel {
+                kind: Kind::Item,
+                call,
+                channel: 2,
+            },
+            "item frame for channel 2 of call 5, which has no such channel",
+        ),
+        (
+            ProtocolError::NotCalled {
+                kind: Kind::Reply,
+                call,
+            },
+            "reply frame for call id 5, which is not busy",
+        ),
+        (
+            ProtocolError::WrongDirection { kind: Kind::Failure },
+            "failure frame from the side that must not send it",
+        ),
+    ];
+    assert_texts(&table);
+}
+
+#[test]
+fn protocol_errors_of_channels_and_chunks_have_their_text() {
+    let call = CallId(5);
+    assert_texts(&[
+        (
             ProtocolError::BodiesTooLarge {
                 call,
                 total: 9,
@@ -137,41 +176,13 @@ fn protocol_errors_have_their_text() {
             ProtocolError::ItemWithoutCredit { call, channel: 2 },
             "item frame without credit on channel 2 of call 5, which has ended",
         ),
-        (
-            ProtocolError::DescriptorsNotOffered { call },
-            "descriptors came with call 5, although they were not offered",
-        ),
-        (
-            ProtocolError::GoawayRaised { taken: 9, before: 4 },
-            "goaway takes 9 calls, more than the 4 of an earlier one",
-        ),
-        (
-            ProtocolError::MetadataMalformed { call },
-            "metadata of call 5 is malformed",
-        ),
-        (
-            ProtocolError::NoSuchChannel {
-                kind: Kind::Item,
-                call,
-                channel: 2,
-            },
-            "item frame for channel 2 of call 5, which has no such channel",
-        ),
-        (
-            ProtocolError::NotCalled {
-                kind: Kind::Reply,
-                call,
-            },
-            "reply frame for call id 5, which is not busy",
-        ),
-        (
-            ProtocolError::WrongDirection { kind: Kind::Failure },
-            "failure frame from the side that must not send it",
-        ),
-    ];
+    ]);
+}
+
+fn assert_texts(table: &[(ProtocolError, &str)]) {
     for (error, text) in table {
-        assert_eq!(error.to_string(), text);
-        assert_eq!(Code::from(&ConnectionError::from(error)), Code::PROTOCOL);
+        assert_eq!(error.to_string(), *text);
+        assert_eq!(Code::from(&ConnectionError::from(*error)), Code::PROTOCOL);
     }
 }
 

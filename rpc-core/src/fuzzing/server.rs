@@ -454,7 +454,16 @@ pub(super) fn finals(frames: &[FrameHeader]) -> Vec<CallId> {
                 Some((Kind::Reply, _)) => {}
                 _ => finals.push(call),
             },
-            _ => {}
+            Kind::Item
+            | Kind::End
+            | Kind::Call
+            | Kind::Credit
+            | Kind::Cancel
+            | Kind::Ping
+            | Kind::Pong
+            | Kind::Goaway
+            | Kind::Stop
+            | Kind::Extension(_) => {}
         }
     }
     finals

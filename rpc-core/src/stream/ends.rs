@@ -12,7 +12,7 @@ use super::inbound::Inbound;
 use super::outbound::Outbound;
 use super::receiver::Receiver;
 use super::sender::{Sender, SenderSide};
-use crate::call::{Call, Caller, MethodError, Reply};
+use crate::call::{Call, Caller, DetailedCall, MethodError, OwnedCall, Reply};
 use crate::encode::Encoder;
 use crate::failure::CallError;
 use crate::metadata::Metadata;
@@ -139,6 +139,18 @@ impl<C: Caller, Ends, T: Wire, E> fmt::Debug for StreamCall<C, Ends, T, E> {
 /// Dropping it cancels the call.
 #[must_use = "dropping a call cancels it; await it for what the method returns"]
 pub struct RunningCall<C: Caller, T: Wire, E = Infallible>(Call<C, T, E>);
+
+impl<C: Caller, T: Wire, E> RunningCall<C, T, E> {
+    /// Makes the call return an owned value instead of a reply that is read in place.
+    pub fn owned(self) -> OwnedCall<C, T, E> {
+        self.0.owned()
+    }
+
+    /// Makes the call return the metadata of the answer as well, also that of an error.
+    pub fn detailed(self) -> DetailedCall<C, T, E> {
+        self.0.detailed()
+    }
+}
 
 impl<C: Caller, T: Wire, E: MethodError> Future for RunningCall<C, T, E> {
     type Output = Result<Reply<T>, CallError<E>>;

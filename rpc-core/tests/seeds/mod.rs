@@ -448,6 +448,7 @@ fn client() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Operations 0: start, 3: cancel, 4: reply, 6: fail, 7 and 8: onto the way, 9 and 11: arrive, 13: time, 14: all moves, 15: rare ones.
+#[expect(clippy::too_many_lines, reason = "a table, one entry per seed")]
 fn pair() -> Vec<(&'static str, Vec<u8>)> {
     let start = |count: usize| [0, 40, 0, 0].repeat(count);
     vec![

@@ -6,6 +6,7 @@
     reason = "every test program uses another part of what is public here"
 )]
 
+pub mod host;
 pub mod pair;
 pub mod script;
 
@@ -13,9 +14,9 @@ use std::io::IoSlice;
 use std::time::Instant;
 
 use bytes::BufMut;
-use rpc_core::connection::{ClientConnection, NewCall, ServerConnection};
+use rpc_core::connection::{ClientConnection, ServerConnection};
 use rpc_core::error::ConnectionError;
-use rpc_core::{FrameBuf, Metadata, MethodId};
+use rpc_core::{FrameBuf, Metadata};
 
 /// An instant to count from. Tests compare instants with it and never with the clock.
 #[expect(clippy::disallowed_methods, reason = "there is no other way to an instant")]
@@ -116,11 +117,6 @@ endpoint!(ServerConnection, |this, now| this.poll_event(now), |this| {
 endpoint!(ClientConnection, |this, now| this.poll_event(now), |this| this
     .send_queue()
     .len());
-
-/// A call of the method that the tests call, with nothing special.
-pub fn new_call(method: MethodId) -> NewCall<'static> {
-    NewCall::of(method)
-}
 
 /// Metadata with these entries.
 pub fn metadata(entries: &[(&str, &[u8])]) -> Metadata {

@@ -59,8 +59,8 @@ async fn all_rows(client: &RowsClient<impl Caller>) {
         next
     };
     // In this process it is the call that runs the handler.
-    let (count, reply) = tokio::join!(read, call);
-    assert_eq!((count, reply.unwrap().deserialize().unwrap()), (10_000, 10_000));
+    let (count, value) = tokio::join!(read, call.owned());
+    assert_eq!((count, value.unwrap()), (10_000, 10_000));
 }
 
 #[tokio::test]

@@ -74,6 +74,7 @@ fn cancelled(call: u32) -> Frame {
     Frame {
         kind: FAILURE,
         flags: 0,
+        channel: 0,
         call,
         aux: code::CANCELLED,
         body: b"cancelled by the caller".to_vec(),

@@ -8,8 +8,8 @@ use rpc_server::{Address, Server};
 
 use crate::support::lab::{Event, Lab, pattern};
 use crate::support::raw::{
-    CALL, CANCEL, FAILURE, Frame, GOAWAY, PING, PONG, PREFACE, REPLY, RawPeer, call, call_body, cancel, code,
-    frame, method_id, number, short_text, timed_call,
+    CALL, CANCEL, CHUNK, CREDIT, END, FAILURE, Frame, GOAWAY, ITEM, PING, PONG, PREFACE, REPLY, RawPeer,
+    STOP, call, call_body, cancel, chunked, code, frame, method_id, number, short_text, timed_call,
 };
 use crate::support::{
     Client, builder, client, patient_limits, serve, socket_path, until, until_blocking, within,
@@ -175,7 +175,7 @@ fn goaway_for(bytes: &[u8]) -> Frame {
 /// F6, F16, P-11: on the header alone.
 #[test]
 fn a_frame_above_the_limit_is_refused_before_its_body() {
-    let limit = Limits::default().max_body;
+    let limit = Limits::default().max_frame;
     for (len, hint) in [
         (limit + 1, ""),
         ((1 << 31) + 1, ""),
@@ -199,22 +199,23 @@ fn frames_that_break_a_rule_end_the_connection() {
         ("call too short", frame(CALL, 0, 0, 0, 0, &[0; 15])),
         ("cancel with a body", frame(CANCEL, 0, 0, 0, 0, &[0])),
         ("kind 0", frame(0, 0, 0, 0, 0, &[])),
-        ("kind 12", frame(12, 0, 0, 0, 0, &[])),
+        ("stop", frame(STOP, 0, 0, 0, 0, &[])),
+        ("stop with a body", frame(STOP, 0, 0, 0, 0, &[0])),
+        ("kind 13", frame(13, 0, 0, 0, 0, &[])),
         ("kind 127", frame(127, 0, 0, 0, 0, &[])),
         ("call with a channel", frame(CALL, 0, 1, 0, 0, &add)),
         ("call with aux", frame(CALL, 0, 0, 0, 1, &add)),
-        ("chunked call", frame(CALL, 1, 0, 0, 1 << 20, &add)),
         ("call with descriptors", frame(CALL, 0x20, 1, 0, 0, &add)),
         ("cancel with aux", frame(CANCEL, 0, 0, 0, 1, &[])),
         ("ping with a call id", frame(PING, 0, 0, 1, 0, &[])),
         ("ping with a channel", frame(PING, 0, 1, 0, 0, &[])),
         ("reply", frame(REPLY, 0, 0, 0, 0, &number(1))),
         ("failure", frame(FAILURE, 0, 0, 0, code::REFUSED, b"no")),
-        ("item", frame(4, 0, 0, 0, 0, &number(1))),
-        ("end", frame(5, 0, 0, 0, 0, &[])),
-        ("credit", frame(6, 0, 0, 0, 1, &[])),
-        ("credit of nothing", frame(6, 0, 0, 0, 0, &[])),
-        ("chunk", frame(8, 0, 0, 0, 0, &number(1))),
+        ("item", frame(ITEM, 0, 0, 0, 0, &number(1))),
+        ("end", frame(END, 0, 0, 0, 0, &[])),
+        ("credit", frame(CREDIT, 0, 0, 0, 1, &[])),
+        ("credit of nothing", frame(CREDIT, 0, 0, 0, 0, &[])),
+        ("chunk", frame(CHUNK, 0, 0, 0, 0, &number(1))),
         ("goaway too short", frame(GOAWAY, 0, 0, 0, 0, &[0; 7])),
     ];
     for bit in [1, 2, 3, 6, 7] {
@@ -241,6 +242,45 @@ fn frames_that_break_a_rule_end_the_connection() {
         "{}",
         second.text()
     );
+}
+
+/// P-20, P-31: bodies in chunks that are no such.
+#[test]
+fn chunks_that_break_a_rule_end_the_connection() {
+    let add = call_body(method_id("add"), 0, &number(1));
+    let cases = [
+        ("chunked call that is whole", frame(CALL, 1, 0, 0, 24, &add)),
+        (
+            "chunked call that is too long",
+            frame(CALL, 1, 0, 0, (4 << 20) + 1, &add),
+        ),
+        (
+            "chunk longer than what is missing",
+            [frame(CALL, 1, 0, 0, 25, &add), frame(CHUNK, 0, 0, 0, 0, &[1, 2])].concat(),
+        ),
+        (
+            "chunk of nothing",
+            [frame(CALL, 1, 0, 0, 25, &add), frame(CHUNK, 0, 0, 0, 0, &[])].concat(),
+        ),
+        (
+            "chunk of another call",
+            [frame(CALL, 1, 0, 0, 25, &add), frame(CHUNK, 0, 0, 1, 0, &[1])].concat(),
+        ),
+        (
+            "call on a slot that is arriving",
+            [frame(CALL, 1, 0, 0, 25, &add), frame(CALL, 0, 0, 0, 0, &add)].concat(),
+        ),
+        (
+            "bodies that are too long together",
+            (0..3)
+                .flat_map(|call| frame(CALL, 1, 0, call, 3 << 20, &add))
+                .collect(),
+        ),
+    ];
+    for (what, bytes) in cases {
+        let goaway = goaway_for(&bytes);
+        assert_eq!(goaway.aux, code::PROTOCOL, "{what}: {}", goaway.text());
+    }
 }
 
 /// P3, P-31: the first call is not affected until then; then it is stopped.
@@ -353,7 +393,12 @@ fn serve_woods() -> Server {
 fn call_forest(peer: &mut RawPeer, method: &str, archive: &[u8]) -> Option<Vec<u8>> {
     let methods = &ForestClient::descriptor().methods;
     let id = methods.iter().find(|known| known.name == method).unwrap().id.0;
-    peer.send(&frame(CALL, 0, 0, 0, 0, &call_body(id, 0, archive)));
+    let body = call_body(id, 0, archive);
+    let piece = Limits::default().max_frame as usize;
+    peer.send(&match body.len() <= piece {
+        true => frame(CALL, 0, 0, 0, 0, &body),
+        false => chunked(CALL, 0, 0, &body, piece),
+    });
     let answer = peer.answer();
     match (answer.kind, answer.aux) {
         (REPLY, 0) => Some(answer.body),

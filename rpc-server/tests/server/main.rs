@@ -5,12 +5,19 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod age;
 mod cancel;
+mod drain;
 mod end_to_end;
+mod faults;
+mod given_up;
 mod handlers;
 mod health;
 mod hostile_peer;
+mod lifecycle;
 mod limits;
 mod shutdown;
+mod stopped;
+mod streams;
 mod support;
 mod versions;

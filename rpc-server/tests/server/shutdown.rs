@@ -4,13 +4,13 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpc_core::{CallError, FailureKind};
 use rpc_server::{Server, StartError};
 
 use crate::support::lab::{Event, Lab};
-use crate::support::raw::{GOAWAY, PREFACE, REPLY, RawPeer, call, code, number};
+use crate::support::raw::{PREFACE, REPLY, RawPeer, call, code, number, pong};
 use crate::support::{
     Client, builder, client, client_at, failure, patient_limits, serve, socket_path, until, until_blocking,
     within,
@@ -75,7 +75,8 @@ fn begin_shutdown(server: Server) -> std::thread::JoinHandle<rpc_server::Drained
     std::thread::spawn(|| server.shutdown_blocking())
 }
 
-/// P-51: the goaway says which calls were taken, those are answered, later ones are not taken.
+/// P-51: the first goaway only announces the end, so that calls which are on their way are taken; the second one, behind the peer's pong, says which calls
+/// were taken. Those are answered, later ones are not taken.
 #[test]
 fn a_drain_finishes_what_was_taken_and_says_what_that_is() {
     let lab = Lab::default();
@@ -87,9 +88,13 @@ fn a_drain_finishes_what_was_taken_and_says_what_that_is() {
         lab.saw(Event::Started(1)) && lab.saw(Event::Started(2))
     });
     let shutdown = begin_shutdown(server);
-    let goaway = peer.frame();
-    assert_eq!((goaway.kind, goaway.aux), (GOAWAY, code::DRAINING));
-    assert_eq!(goaway.body[..8], 2_u64.to_be_bytes());
+    let ping = peer.expect_announcement();
+    // It crossed the announcement, as far as the server knows.
+    peer.send(&call(2, "add", &number(5)));
+    assert_eq!(peer.answer().number(), 5);
+    // An answer to something else is none to this.
+    peer.send(&[pong(ping ^ 1), pong(ping)].concat());
+    peer.expect_taken(3);
     peer.send(&call(2, "add", &number(1)));
     assert_eq!(
         peer.failure(),
@@ -102,9 +107,39 @@ fn a_drain_finishes_what_was_taken_and_says_what_that_is() {
     assert_eq!(peer.read_to_end(), []);
     drop(peer);
     assert_eq!(shutdown.join().unwrap().cut_off, 0);
-    assert_eq!(lab.additions(), 0);
+    assert_eq!((lab.additions(), lab.sum()), (1, 5));
     // The port is free as soon as the shutdown is over.
     TcpListener::bind(address.to_string().strip_prefix("tcp://").unwrap()).unwrap();
+}
+
+/// P-51: a peer that does not answer the ping is waited for for a second, and no longer.
+#[test]
+fn a_drain_does_not_depend_on_the_answer_to_its_ping() {
+    let lab = Lab::default();
+    let server = serve(&lab);
+    let mut peer = RawPeer::greeted(&server.addresses()[0]);
+    peer.send(&call(0, "hold", &number(1)));
+    until_blocking("handler started", || lab.saw(Event::Started(1)));
+    let start = Instant::now();
+    let shutdown = begin_shutdown(server);
+    peer.expect_announcement();
+    peer.send(&call(1, "add", &number(1)));
+    let reply = peer.answer();
+    assert_eq!((reply.kind, reply.call), (REPLY, 1));
+    peer.expect_taken(2);
+    assert!(
+        start.elapsed() >= Duration::from_millis(900),
+        "{:?}",
+        start.elapsed()
+    );
+    peer.send(&call(1, "add", &number(1)));
+    assert_eq!(peer.failure().0, code::DRAINING);
+    lab.release(1);
+    assert_eq!(peer.answer().number(), 1);
+    assert_eq!(peer.read_to_end(), []);
+    drop(peer);
+    assert_eq!(shutdown.join().unwrap().cut_off, 0);
+    assert_eq!(lab.additions(), 1);
 }
 
 /// L6: connections that are owed nothing cannot hold up the end, whatever they do.
@@ -191,7 +226,7 @@ fn a_closer_ends_a_shutdown_that_is_under_way() {
     peer.send(&call(0, "hold", &number(1)));
     until_blocking("handler started", || lab.saw(Event::Started(1)));
     let shutdown = begin_shutdown(server);
-    assert_eq!(peer.frame().kind, GOAWAY);
+    peer.follow_drain(1);
     assert!(!shutdown.is_finished());
     closer.close();
     assert_eq!(shutdown.join().unwrap().cut_off, 1);
@@ -242,7 +277,7 @@ fn giving_up_a_shutdown_closes_the_server() {
     let mut shutdown = Box::pin(server.shutdown());
     let polled = shutdown.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(polled.is_pending());
-    assert_eq!(peer.frame().kind, GOAWAY);
+    peer.follow_drain(1);
     drop(shutdown);
     assert_eq!(peer.read_to_end(), []);
     until_blocking("handler stopped", || lab.saw(Event::Dropped(1)));

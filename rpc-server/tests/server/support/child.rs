@@ -7,6 +7,7 @@ use rpc_server::Address;
 
 const ROLE: &str = "RPC_SERVER_TEST_ROLE";
 const MARK: &str = "listening on ";
+const PEER: &str = "RPC_SERVER_TEST_PEER";
 
 /// Whether this process was started by [`Server::spawn`], to be the server.
 pub(crate) fn is_server() -> bool {
@@ -19,6 +20,40 @@ pub(crate) fn serve(address: &Address) -> ! {
     println!("{MARK}{address}");
     loop {
         std::thread::park();
+    }
+}
+
+/// The server that this process, started by [`ChildClient::spawn`], is a client of.
+pub(crate) fn peer() -> Option<Address> {
+    std::env::var(PEER).ok().map(|address| address.parse().unwrap())
+}
+
+/// A client in a process of its own, which is killed in the end.
+pub(crate) struct ChildClient(Child);
+
+impl ChildClient {
+    /// Runs the test with this name in a process that is told where the server is.
+    pub(crate) fn spawn(test: &str, server: &Address) -> Self {
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(PEER, server.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(process)
+    }
+
+    /// Kills the process with SIGKILL and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for ChildClient {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -49,6 +84,16 @@ impl ChildServer {
             Some(address) => Self { process, address },
             None => panic!("the server did not start: {:?}", process.wait()),
         }
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
     }
 
     /// Kills the process with SIGKILL and waits until it is gone.

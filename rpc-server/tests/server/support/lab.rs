@@ -1,6 +1,6 @@
 //! Lab: a service whose handlers wait, block, panic and count as the test tells them, and report what becomes of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -58,6 +58,10 @@ struct Inner {
     events: Mutex<Vec<Event>>,
     released: Mutex<HashSet<u64>>,
     release: watch::Sender<()>,
+    /// By key: items that were sent.
+    sent: Mutex<HashMap<u64, Arc<AtomicU64>>>,
+    /// With keys: how streams ended for their handlers.
+    ends: Mutex<Vec<(u64, String)>>,
 }
 
 impl Lab {
@@ -89,11 +93,28 @@ impl Lab {
         self.0.additions.load(Ordering::SeqCst)
     }
 
+    /// How many items the handler with that key has sent.
+    pub(crate) fn sent(&self, key: u64) -> Arc<AtomicU64> {
+        Arc::clone(self.0.sent.lock().unwrap().entry(key).or_default())
+    }
+
+    /// How the stream with that key ended for its handler, if it has.
+    pub(crate) fn end(&self, key: u64) -> Option<String> {
+        let ends = self.0.ends.lock().unwrap();
+        ends.iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, end)| end.clone())
+    }
+
+    pub(crate) fn note_end(&self, key: u64, end: String) {
+        self.0.ends.lock().unwrap().push((key, end));
+    }
+
     fn note(&self, event: Event) {
         self.0.events.lock().unwrap().push(event);
     }
 
-    fn start(&self, key: u64) -> Run<'_> {
+    pub(crate) fn start(&self, key: u64) -> Run<'_> {
         self.note(Event::Started(key));
         Run {
             lab: self,
@@ -105,7 +126,7 @@ impl Lab {
         self.0.released.lock().unwrap().contains(&key)
     }
 
-    async fn released(&self, key: u64) {
+    pub(crate) async fn released(&self, key: u64) {
         let mut release = self.0.release.subscribe();
         while !self.is_released(key) {
             release.changed().await.unwrap();
@@ -114,9 +135,9 @@ impl Lab {
 }
 
 /// Reports the end of a handler, whichever it is.
-struct Run<'a> {
+pub(crate) struct Run<'a> {
     lab: &'a Lab,
-    end: Event,
+    pub(crate) end: Event,
 }
 
 impl Drop for Run<'_> {

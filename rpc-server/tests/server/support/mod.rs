@@ -1,7 +1,9 @@
 //! What the tests share: a service whose handlers do as they are told, clients of it, and waiting that ends.
 
 pub(crate) mod child;
+pub(crate) mod flow;
 pub(crate) mod lab;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use rpc_client::Channel;
 use rpc_core::{CallError, CallFailure, Limits};
 use rpc_server::{Address, Server, ServerBuilder};
 
+use self::flow::FlowServer;
 use self::lab::{ExperimentsClient, ExperimentsServer, Lab};
 
 pub(crate) type Client = ExperimentsClient<Channel>;
@@ -28,6 +31,7 @@ pub(crate) fn serve(lab: &Lab) -> Server {
 pub(crate) fn builder(lab: &Lab) -> ServerBuilder {
     Server::builder()
         .service(ExperimentsServer::new(lab.clone()))
+        .service(FlowServer::new(lab.clone()))
         .reactors(1)
         .workers(2)
 }

@@ -4,19 +4,26 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use rpc_server::Address;
 
 use super::PATIENCE;
+use super::flow::FlowClient;
 use super::lab::ExperimentsClient;
 
 pub(crate) const CALL: u8 = 1;
 pub(crate) const REPLY: u8 = 2;
 pub(crate) const FAILURE: u8 = 3;
+pub(crate) const ITEM: u8 = 4;
+pub(crate) const END: u8 = 5;
+pub(crate) const CREDIT: u8 = 6;
 pub(crate) const CANCEL: u8 = 7;
+pub(crate) const CHUNK: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 pub(crate) const GOAWAY: u8 = 11;
+pub(crate) const STOP: u8 = 12;
 
 pub(crate) mod code {
     pub(crate) const CANCELLED: u32 = 1;
@@ -25,6 +32,7 @@ pub(crate) mod code {
     pub(crate) const UNKNOWN_METHOD: u32 = 16;
     pub(crate) const INVALID_ARCHIVE: u32 = 18;
     pub(crate) const METADATA_TOO_LARGE: u32 = 19;
+    pub(crate) const FLOW_CONTROL: u32 = 21;
     pub(crate) const REFUSED: u32 = 32;
     pub(crate) const DRAINING: u32 = 33;
     pub(crate) const PROTOCOL: u32 = 64;
@@ -33,6 +41,7 @@ pub(crate) mod code {
     pub(crate) const FORMAT: u32 = 67;
     pub(crate) const FEATURE: u32 = 68;
     pub(crate) const HANDSHAKE_TIMEOUT: u32 = 69;
+    pub(crate) const CALM: u32 = 70;
 }
 
 /// The preface of a client with the usual format and generous limits.
@@ -63,6 +72,7 @@ enum RawSocket {
 pub(crate) struct Frame {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
+    pub(crate) channel: u16,
     pub(crate) call: u32,
     pub(crate) aux: u32,
     pub(crate) body: Vec<u8>,
@@ -168,7 +178,9 @@ impl RawPeer {
 
     /// Reads the next frame that is about a call. The server may ask in between whether this peer is there.
     pub(crate) fn answer(&mut self) -> Frame {
+        let end = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < end, "the server only asks");
             let frame = self.frame();
             if frame.kind != PING {
                 return frame;
@@ -197,14 +209,38 @@ impl RawPeer {
         self.read_exact(&mut body).unwrap();
         assert!(body[len..].iter().all(|byte| *byte == 0), "padding is zero");
         body.truncate(len);
-        assert_eq!(header[6..8], [0, 0], "no channels");
         Some(Frame {
             kind: header[4],
             flags: header[5],
+            channel: u16::from_be_bytes([header[6], header[7]]),
             call: word(8),
             aux: word(12),
             body,
         })
+    }
+
+    /// Reads the announcement of a drain, and returns the number of the ping behind it (P-51).
+    pub(crate) fn expect_announcement(&mut self) -> u32 {
+        let goaway = self.frame();
+        assert_eq!((goaway.kind, goaway.aux), (GOAWAY, code::DRAINING), "{goaway:?}");
+        assert_eq!(goaway.body[..8], [0xff; 8], "how many calls is not decided yet");
+        let ping = self.frame();
+        assert_eq!(ping.kind, PING, "{ping:?}");
+        ping.aux
+    }
+
+    /// Reads the goaway that says how many calls were taken.
+    pub(crate) fn expect_taken(&mut self, taken: u64) {
+        let goaway = self.frame();
+        assert_eq!((goaway.kind, goaway.aux), (GOAWAY, code::DRAINING), "{goaway:?}");
+        assert_eq!(goaway.body[..8], taken.to_be_bytes());
+    }
+
+    /// Goes along with a drain of the server: answers the ping, and is told how many calls were taken.
+    pub(crate) fn follow_drain(&mut self, taken: u64) {
+        let number = self.expect_announcement();
+        self.send(&pong(number));
+        self.expect_taken(taken);
     }
 
     /// Reads to the end of the connection, orderly or not.
@@ -298,14 +334,48 @@ pub(crate) fn call_body(method: u64, time_left: u32, arguments: &[u8]) -> Vec<u8
     .concat()
 }
 
+/// The same body as [`frame`] would send, in pieces of `piece` bytes.
+pub(crate) fn chunked(kind: u8, channel: u16, call: u32, body: &[u8], piece: usize) -> Vec<u8> {
+    let mut pieces = body.chunks(piece);
+    let total = u32::try_from(body.len()).unwrap();
+    let mut bytes = frame(kind, 1, channel, call, total, pieces.next().unwrap());
+    for piece in pieces {
+        bytes.extend(frame(CHUNK, 0, 0, call, 0, piece));
+    }
+    bytes
+}
+
+pub(crate) fn pong(number: u32) -> Vec<u8> {
+    frame(PONG, 0, 0, 0, number, &[])
+}
+
+/// A call that sends on one channel, without deadline and metadata.
+pub(crate) fn sending_call(id: u32, method: &str, arguments: &[u8]) -> Vec<u8> {
+    let mut body = call_body(method_id(method), 0, arguments);
+    body[12..14].copy_from_slice(&1_u16.to_be_bytes());
+    frame(CALL, 0, 0, id, 0, &body)
+}
+
+/// An item of a channel of numbers.
+pub(crate) fn item(call: u32, value: u64) -> Vec<u8> {
+    frame(ITEM, 0, 0, call, 0, &number(value))
+}
+
+/// The orderly end of a client's first channel.
+pub(crate) fn end(call: u32) -> Vec<u8> {
+    frame(END, 0, 0, call, 0, &[])
+}
+
 pub(crate) fn cancel(id: u32) -> Vec<u8> {
     frame(CANCEL, 0, 0, id, 0, &[])
 }
 
 /// The id of a method of the lab.
 pub(crate) fn method_id(name: &str) -> u64 {
-    let methods = &ExperimentsClient::descriptor().methods;
-    methods.iter().find(|method| method.name == name).unwrap().id.0
+    let of_lab = &ExperimentsClient::descriptor().methods;
+    let of_flow = &FlowClient::descriptor().methods;
+    let mut methods = of_lab.iter().chain(of_flow);
+    methods.find(|method| method.name == name).unwrap().id.0
 }
 
 /// The archive of a tuple of one number.

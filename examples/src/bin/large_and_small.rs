@@ -1,0 +1,99 @@
+//! Small calls on the same connection while a body of 1 GiB is under way, in each direction, against the same calls on an idle one.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rpc_client::Channel;
+use rpc_core::{Limits, service};
+use rpc_server::Server;
+
+#[service]
+pub trait Traffic {
+    async fn upload(&self, body: Bytes) -> u64;
+    async fn download(&self) -> Bytes;
+    async fn small(&self, body: &[u8]) -> u32;
+}
+
+struct Depot(Bytes);
+
+impl Traffic for Depot {
+    async fn upload(&self, body: Bytes) -> u64 {
+        body.len() as u64
+    }
+
+    async fn download(&self) -> Bytes {
+        self.0.clone() // sent from where it is
+    }
+
+    async fn small(&self, body: &[u8]) -> u32 {
+        body.len() as u32
+    }
+}
+
+/// Calls `small` for as long as `large` takes, one call after the other, and returns how long each took.
+async fn beside<T>(
+    traffic: &TrafficClient<Channel>,
+    large: impl Future<Output = T>,
+) -> Result<(T, Vec<Duration>), Box<dyn Error>> {
+    let mut times = Vec::new();
+    let mut large = std::pin::pin!(large);
+    loop {
+        let small = async {
+            let start = Instant::now();
+            traffic.small(&[7; 64]).await.map(|_| start.elapsed())
+        };
+        tokio::select! {
+            biased;
+            done = &mut large => {
+                times.sort();
+                return Ok((done, times));
+            }
+            time = small => times.push(time?),
+        }
+    }
+}
+
+fn show(what: &str, times: &[Duration], idle: &[Duration]) {
+    let at = |times: &[Duration], percent: usize| {
+        let time = times.get(times.len() * percent / 100).copied();
+        time.unwrap_or_default().as_secs_f64() * 1e6
+    };
+    let (p50, p99, total) = (at(times, 50), at(times, 99), times.iter().sum::<Duration>());
+    let (times50, times99, calls) = (p50 / at(idle, 50), p99 / at(idle, 99), times.len());
+    print!("  {what:<9} {total:>5.1?} {calls:>6} small calls: p50 {p50:>7.1} µs, p99 {p99:>7.1} µs; ");
+    println!("{times50:.1} and {times99:.1} times idle");
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let limits = Limits {
+        max_body: Limits::LARGEST_BODY,
+        max_held: 4 << 30,
+        ..Limits::default()
+    };
+    let body = Bytes::from(vec![7; 1 << 30]);
+    let socket = std::env::temp_dir().join(format!("large-and-small-{}.sock", std::process::id()));
+    let server = Server::builder()
+        .service(TrafficServer::new(Depot(body.clone())))
+        .listen("tcp://127.0.0.1:0")
+        .listen(format!("unix://{}", socket.display()))
+        .limits(limits)
+        .reactors(1)
+        .start()?;
+    for address in server.addresses() {
+        let channel = Channel::builder().limits(limits).connect(address.clone()).await?;
+        println!("{address}");
+        let traffic = TrafficClient::new(channel);
+        let ((), idle) = beside(&traffic, tokio::time::sleep(Duration::from_secs(1))).await?;
+        show("idle", &idle, &idle);
+        let (sent, times) = beside(&traffic, traffic.upload(&body)).await?;
+        assert_eq!(sent?.to_native(), body.len() as u64);
+        show("upload", &times, &idle);
+        let (received, times) = beside(&traffic, traffic.download()).await?;
+        assert_eq!(received?.len(), body.len());
+        show("download", &times, &idle);
+    }
+    server.shutdown().await;
+    Ok(())
+}
