@@ -88,15 +88,19 @@ macro_rules! endpoint {
             }
 
             fn transmit(&mut self, limit: usize) -> Vec<u8> {
-                let mut slices = [IoSlice::new(&[]); 8];
-                let count = self.io_slices(&mut slices);
-                let mut bytes: Vec<u8> = slices[..count]
-                    .iter()
-                    .flat_map(|slice| slice.iter().copied())
-                    .collect();
-                bytes.truncate(limit);
-                self.advance(bytes.len());
-                bytes
+                let mut sent = Vec::new();
+                // Of a long body, one chunk is queued at a time.
+                while sent.len() < limit && !self.send_queue().is_empty() {
+                    let mut slices = [IoSlice::new(&[]); 8];
+                    let count = self.io_slices(&mut slices);
+                    let bytes = slices[..count]
+                        .iter()
+                        .flat_map(|slice| slice.iter().copied());
+                    let before = sent.len();
+                    sent.extend(bytes.take(limit - before));
+                    self.advance(sent.len() - before);
+                }
+                sent
             }
 
             fn held(&self) -> usize {
