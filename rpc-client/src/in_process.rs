@@ -19,6 +19,8 @@ use rpc_core::{
     Answer, CallFailure, Caller, Code, Context, Dispatch, FailureKind, FrameBuf, Limits, Metadata,
     MethodDescriptor, OutgoingCall, Peer, PeerAddress,
 };
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::clock;
@@ -27,8 +29,8 @@ use crate::frame_pool;
 
 /// Makes a caller that runs a service's handlers in this process.
 ///
-/// A handler is polled by the task that awaits the call; a plain `fn` handler runs on the spot and blocks that task, unless it has channels, which need both sides
-/// to go on: then it gets a thread. Arguments and replies are archived and validated as on a connection, and limited to the default `max_body`.
+/// A handler is polled by the task that awaits the call; a plain `fn` handler runs on the spot and blocks that task. Channels need both sides to go on: a handler with
+/// channels gets a task of its own if there is a tokio runtime (without one, the call has to be polled), a plain `fn` with channels a thread. Arguments and replies are archived and validated as on a connection, and limited to the default `max_body`.
 pub fn in_process<D: Dispatch>(service: D) -> InProcess<D> {
     let peer = Arc::new(Peer {
         address: PeerAddress::InProcess,
@@ -134,7 +136,8 @@ impl<D: Dispatch> Caller for InProcess<D> {
         // Within the future, so that whatever panics does so when it is polled.
         let handler = Box::pin(async move { service.dispatch(call).await });
         let timer = deadline.map(|deadline| Box::pin(sleep_until(deadline.into())));
-        InProcessCall {
+        let has_channels = bridge.is_some();
+        let call = InProcessCall {
             stage: Stage::Running(Running {
                 handler,
                 timer,
@@ -144,7 +147,8 @@ impl<D: Dispatch> Caller for InProcess<D> {
             control,
             bridge,
             oneway,
-        }
+        };
+        if has_channels { call.detached() } else { call }
     }
 
     fn peer(&self) -> Cow<'_, str> {
@@ -188,6 +192,8 @@ pub struct InProcessCall {
 )]
 enum Stage {
     Running(Running),
+    /// A call with channels, whose caller may wait for them and not for it.
+    Detached(JoinHandle<Result<Answer, CallFailure>>),
     Failed(CallFailure),
     Done,
 }
@@ -207,6 +213,20 @@ impl InProcessCall {
             control: Arc::default(),
             bridge: None,
             oneway: false,
+        }
+    }
+
+    /// The call in a task of its own, if there is a runtime.
+    fn detached(self) -> Self {
+        let Ok(runtime) = Handle::try_current() else {
+            return self;
+        };
+        let (control, oneway) = (Arc::clone(&self.control), self.oneway);
+        Self {
+            stage: Stage::Detached(runtime.spawn(self)),
+            control,
+            bridge: None,
+            oneway,
         }
     }
 
@@ -276,6 +296,17 @@ impl Future for InProcessCall {
                     return Poll::Pending;
                 }
             },
+            Stage::Detached(mut task) => match Pin::new(&mut task).poll(cx) {
+                Poll::Ready(Ok(outcome)) => outcome,
+                Poll::Ready(Err(_)) => {
+                    let text = "runtime of the call was shut down";
+                    Err(CallFailure::local(FailureKind::Cancelled, true, text))
+                }
+                Poll::Pending => {
+                    this.stage = Stage::Detached(task);
+                    return Poll::Pending;
+                }
+            },
             Stage::Failed(failure) => Err(failure),
             Stage::Done => {
                 let text = "call was polled after it had ended";
@@ -289,6 +320,10 @@ impl Future for InProcessCall {
 impl Drop for InProcessCall {
     fn drop(&mut self) {
         self.control.cancel();
+        if let Stage::Detached(task) = &self.stage {
+            // What it drops then is the call itself, which ends its channels.
+            task.abort();
+        }
         let failure = CallFailure::local(FailureKind::Cancelled, true, "call was dropped");
         self.close(&Err(failure));
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rpc_client::in_process;
-use rpc_core::{CallError, Context, FailureKind, PeerAddress, service};
+use rpc_client::{InProcess, in_process};
+use rpc_core::{CallError, Context, FailureKind, PeerAddress, Receiver, Sender, StreamError, service};
 
 use crate::{Odd, Probe, ProbeClient, ProbeServer, started, within};
 
@@ -215,4 +215,87 @@ async fn long_bytes_that_are_attached_to_a_frame_arrive() {
         let (back, number) = client.turn(3, &bytes).owned().await.unwrap();
         assert_eq!((back, number), (bytes, 3));
     }
+}
+
+/// A service with channels.
+#[service]
+trait Counting {
+    async fn count(&self, up_to: u64, numbers: Sender<u64>) -> u64;
+    fn doubled(&self, numbers: Receiver<u64>, doubled: Sender<u64>);
+    async fn sum(&self, numbers: Receiver<u64>) -> Result<u64, String>;
+}
+
+struct Counter;
+
+impl Counting for Counter {
+    async fn count(&self, up_to: u64, mut numbers: Sender<u64>) -> u64 {
+        for number in 0..up_to {
+            if numbers.send(&number).await.is_err() {
+                return number;
+            }
+        }
+        up_to
+    }
+
+    fn doubled(&self, mut numbers: Receiver<u64>, mut doubled: Sender<u64>) {
+        while let Ok(Some(number)) = numbers.blocking_recv() {
+            doubled.blocking_send(&(number.to_native() * 2)).unwrap();
+        }
+    }
+
+    async fn sum(&self, mut numbers: Receiver<u64>) -> Result<u64, String> {
+        let mut sum = 0;
+        while let Some(number) = numbers.recv().await.map_err(|error| error.to_string())? {
+            sum += number.to_native();
+        }
+        Ok(sum)
+    }
+}
+
+fn counting() -> CountingClient<InProcess<CountingServer<Counter>>> {
+    CountingClient::new(in_process(CountingServer::new(Counter)))
+}
+
+#[tokio::test]
+async fn channels_go_on_while_nobody_polls_the_call() {
+    let (mut numbers, call) = counting().count(50_000).open().await.unwrap();
+    let mut next = 0;
+    while let Some(number) = within(numbers.recv()).await.unwrap() {
+        assert_eq!(*number, next);
+        next += 1;
+    }
+    assert_eq!((next, call.owned().await), (50_000, Ok(50_000)));
+}
+
+#[tokio::test]
+async fn a_handler_that_blocks_has_channels_too() {
+    let (mut numbers, mut doubled, call) = counting().doubled().open().await.unwrap();
+    for number in 0..1_000 {
+        numbers.send(&number).await.unwrap();
+        assert_eq!(*within(doubled.recv()).await.unwrap().unwrap(), 2 * number);
+    }
+    numbers.finish().unwrap();
+    within(call).await.unwrap();
+}
+
+#[tokio::test]
+async fn dropping_an_end_or_the_call_is_seen_on_the_other_side() {
+    let (numbers, call) = counting().sum().open().await.unwrap();
+    drop(numbers);
+    let error = within(call).await.unwrap_err().to_string();
+    assert!(error.contains("before its time"), "{error}");
+    let (mut numbers, call) = counting().count(u64::MAX).open().await.unwrap();
+    assert!(within(numbers.recv()).await.unwrap().is_some());
+    drop(call);
+    // What had been sent is still there, and then the reason.
+    let end = loop {
+        match within(numbers.recv()).await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    let StreamError::Call(failure) = end.unwrap_err() else {
+        panic!("another end")
+    };
+    assert_eq!(failure.kind(), FailureKind::Cancelled);
 }
