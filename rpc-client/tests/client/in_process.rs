@@ -63,7 +63,7 @@ impl Probe for Here {
     }
 }
 
-fn client() -> ProbeClient<rpc_client::InProcess<ProbeServer<Here>>> {
+fn client() -> ProbeClient<InProcess<ProbeServer<Here>>> {
     ProbeClient::new(in_process(ProbeServer::new(Here::default())))
 }
 
