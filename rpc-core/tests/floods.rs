@@ -147,7 +147,7 @@ fn an_honest_client_is_borne_for_ever() {
     }
 }
 
-/// P-31, P-56, R8, R11: channels are held with all of their credit, so streams that hold little data are few; beyond that calls are refused, and in the end the connection goes.
+/// P-31, P-56, R8, R11, P10 (a connection has no window of its own; what it may hold is bounded by this): channels are held with all of their credit, so streams that hold little data are few; beyond that calls are refused, and in the end the connection goes.
 #[test]
 fn streams_beyond_what_may_be_held_are_refused_and_then_end_the_connection() {
     let limits = Limits {

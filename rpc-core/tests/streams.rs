@@ -133,7 +133,7 @@ fn a_grant_lets_exactly_as_much_more_through() {
     pair.assert_idle();
 }
 
-/// P-06, P-53: the preface raises the credit of channels that were opened before it came; or both would wait for ever.
+/// P-06, P-53, P12 (no setting can lower a credit, so none becomes negative by that): the preface raises the credit of channels that were opened before it came; or both would wait for ever.
 #[test]
 fn a_channel_that_was_opened_before_the_greeting_gets_the_rest_of_its_credit() {
     let mut pair = Pair::with_limits(Limits::default(), Limits::default());
