@@ -22,6 +22,7 @@ pub(crate) struct Settings {
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) keep_alive: Option<Duration>,
     pub(crate) keep_alive_timeout: Duration,
+    pub(crate) receive_buffer: Option<usize>,
 }
 
 impl ChannelBuilder {
@@ -55,6 +56,15 @@ impl ChannelBuilder {
     pub fn keep_alive(mut self, interval: Option<Duration>, timeout: Duration) -> Self {
         self.settings.keep_alive = interval;
         self.settings.keep_alive_timeout = timeout;
+        self
+    }
+
+    /// Sets how many bytes of a TCP connection the kernel keeps that were not read yet. Default: `None`, as many as it finds useful, which may be megabytes.
+    ///
+    /// Nothing can overtake what the kernel holds, so with long bodies under way this is what small calls of the same connection wait for: 128 KiB keep that short and cost
+    /// nothing on a short way. On a long one they limit what is under way, and with it the throughput.
+    pub fn receive_buffer(mut self, bytes: Option<usize>) -> Self {
+        self.settings.receive_buffer = bytes;
         self
     }
 
@@ -92,6 +102,7 @@ impl Default for Settings {
             call_timeout: None,
             keep_alive: Some(Duration::from_secs(30)),
             keep_alive_timeout: Duration::from_secs(20),
+            receive_buffer: None,
         }
     }
 }

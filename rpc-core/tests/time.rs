@@ -1,6 +1,10 @@
 //! Clocks and races: what time does to calls, in whichever order things happen.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of tests"
+)]
 
 mod support;
 

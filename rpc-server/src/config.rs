@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) times: Times,
     pub(crate) unix_mode: Option<u32>,
     pub(crate) backlog: u32,
+    pub(crate) receive_buffer: Option<usize>,
 }
 
 impl ServerBuilder {
@@ -61,6 +62,7 @@ impl ServerBuilder {
             },
             unix_mode: None,
             backlog: 1_024,
+            receive_buffer: None,
         };
         Self {
             router: Router::default(),
@@ -180,6 +182,15 @@ impl ServerBuilder {
     /// Sets how many connections the kernel may keep waiting per listener. Default: 1,024.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.config.backlog = connections;
+        self
+    }
+
+    /// Sets how many bytes of a TCP connection the kernel keeps that were not read yet. Default: `None`, as many as it finds useful, which may be megabytes.
+    ///
+    /// Nothing can overtake what the kernel holds, so with long bodies under way this is what small calls of the same connection wait for: 128 KiB keep that short and cost
+    /// nothing on a short way. On a long one they limit what is under way, and with it the throughput.
+    pub fn receive_buffer(mut self, bytes: Option<usize>) -> Self {
+        self.config.receive_buffer = bytes;
         self
     }
 

@@ -226,6 +226,7 @@ pub(crate) fn start_on(reactors: &[Handle], parts: Checked) -> Result<Server, St
             grace: config.grace,
             ..config.times
         },
+        receive_buffer: config.receive_buffer,
         pool: Pool::start(workers, config.worker_queue, &counters).map_err(StartError::Threads)?,
         counters,
         shutdown: Arc::new(Shutdown::default()),

@@ -16,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) router: Arc<Router>,
     pub(crate) limits: Limits,
     pub(crate) times: Times,
+    /// See [`ServerBuilder::receive_buffer`](crate::ServerBuilder::receive_buffer).
+    pub(crate) receive_buffer: Option<usize>,
     pub(crate) pool: Pool,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shutdown: Arc<Shutdown>,

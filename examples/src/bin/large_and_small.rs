@@ -79,10 +79,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .listen("tcp://127.0.0.1:0")
         .listen(format!("unix://{}", socket.display()))
         .limits(limits)
+        .receive_buffer(Some(128 << 10))
         .reactors(1)
         .start()?;
     for address in server.addresses() {
-        let channel = Channel::builder().limits(limits).connect(address.clone()).await?;
+        let channel = Channel::builder().limits(limits).receive_buffer(Some(128 << 10));
+        let channel = channel.connect(address.clone()).await?;
         println!("{address}");
         let traffic = TrafficClient::new(channel);
         let ((), idle) = beside(&traffic, tokio::time::sleep(Duration::from_secs(1))).await?;
