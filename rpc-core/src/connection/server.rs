@@ -709,9 +709,7 @@ impl ServerConnection {
     }
 
     fn running_mut(&mut self, call: CallId) -> Option<&mut Slot> {
-        self.slots
-            .get_mut(call.index())
-            .filter(|slot| matches!(slot.state, State::Running | State::ExpiryDue))
+        self.slots.get_mut(call.index()).filter(|slot| slot.is_running())
     }
 
     fn send_failure(&mut self, call: CallId, code: Code, text: &str, metadata: &Metadata) {

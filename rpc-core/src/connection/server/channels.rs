@@ -96,13 +96,8 @@ impl ServerConnection {
         }
         let slot = self.busy_slot(&header)?;
         let packed = flags.contains(Flags::PACKED);
-        let fault = slot
-            .channels
-            .as_mut()
-            .map_or(Err(Fault::NoSuchChannel), |channels| {
-                channels.receive_item(channel, len)
-            });
-        let is_live = matches!(slot.state, State::Running | State::ExpiryDue);
+        let fault = slot.channel(|channels| channels.receive_item(channel, len));
+        let is_live = slot.is_running();
         if is_chunked {
             slot.item = Some((channel, packed));
             self.link.recv.begin(call, &body, aux);
@@ -139,12 +134,7 @@ impl ServerConnection {
         }
         let (metadata, _) = split_answer(&header, body)?;
         let slot = self.busy_slot(&header)?;
-        let ended = slot
-            .channels
-            .as_mut()
-            .map_or(Err(Fault::NoSuchChannel), |channels| {
-                channels.receive_end(channel)
-            });
+        let ended = slot.channel(|channels| channels.receive_end(channel));
         if let Err(fault) = ended {
             return self.on_fault(&header, fault, now);
         }
@@ -183,12 +173,7 @@ impl ServerConnection {
         let Some(slot) = self.running_slot(header)? else {
             return Ok(None);
         };
-        let granted = slot
-            .channels
-            .as_mut()
-            .map_or(Err(Fault::NoSuchChannel), |channels| {
-                channels.receive_credit(channel, bytes)
-            });
+        let granted = slot.channel(|channels| channels.receive_credit(channel, bytes));
         match granted {
             Ok(()) => Ok(Some(channel_event(call, channel, ChannelSignal::Credit(bytes)))),
             Err(Fault::CreditRaised) => Err(ProtocolError::CreditRaised { call, channel }.into()),
@@ -203,12 +188,7 @@ impl ServerConnection {
         let Some(slot) = self.running_slot(header)? else {
             return Ok(None);
         };
-        let stopped = slot
-            .channels
-            .as_mut()
-            .map_or(Err(Fault::NoSuchChannel), |channels| {
-                channels.receive_stop(channel)
-            });
+        let stopped = slot.channel(|channels| channels.receive_stop(channel));
         match stopped {
             Ok(true) => {
                 self.link
@@ -243,8 +223,7 @@ impl ServerConnection {
             return Ok(None);
         }
         let slot = self.busy_slot(header)?;
-        let is_running = matches!(slot.state, State::Running | State::ExpiryDue);
-        Ok(is_running.then_some(slot))
+        Ok(slot.is_running().then_some(slot))
     }
 
     /// A frame that its channel does not allow: the call fails; one that has failed already is not failed again, and its client loses patience.
@@ -267,7 +246,7 @@ impl ServerConnection {
         };
         self.link.charge(now, Cost::Breach)?;
         let slot = self.busy_slot(header)?;
-        if !matches!(slot.state, State::Running | State::ExpiryDue) {
+        if !slot.is_running() {
             return Ok(None);
         }
         slot.state = State::Stopping;
@@ -279,6 +258,20 @@ impl ServerConnection {
             return None;
         }
         self.running_mut(call)?.channels.as_deref_mut()
+    }
+}
+
+impl Slot {
+    /// Whether the owner works on the call, and was not asked to stop.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running | State::ExpiryDue)
+    }
+
+    /// Does something with the channels; a call without any has no such channel.
+    fn channel<R>(&mut self, act: impl FnOnce(&mut Channels) -> Result<R, Fault>) -> Result<R, Fault> {
+        self.channels
+            .as_deref_mut()
+            .map_or(Err(Fault::NoSuchChannel), act)
     }
 }
 
