@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use super::credit::{Credit, item_cost};
 use super::input::Input;
-use super::server::{MAX_STREAM, anything, finals, item_cost, limits, number, total, with_chunks};
+use super::server::{MAX_STREAM, anything, finals, limits, number, total, with_chunks};
 use super::trace::{headers, play, receive, transmit};
 use super::{script, start};
 use crate::code::Code;
-use crate::connection::{ChannelEvent, ChannelSignal, ClientConnection, ClientEvent, NewCall};
+use crate::connection::{ChannelEvent, ClientConnection, ClientEvent, NewCall};
 use crate::error::{ConnectionError, StartError};
 use crate::frame_buf::FrameBuf;
 use crate::header::Kind;
@@ -70,14 +71,6 @@ fn with_channels(byte: u8) -> NewCall<'static> {
     }
 }
 
-/// A call that waits.
-struct Waiting {
-    /// What may be sent on each of its channels; none once it has ended.
-    outbound: Vec<Option<i64>>,
-    /// What the server may send on each.
-    inbound: Vec<Option<i64>>,
-}
-
 /// A client's connection, and what its owner and its server know of it.
 struct Model {
     connection: ClientConnection,
@@ -88,7 +81,7 @@ struct Model {
     received: Vec<u8>,
     sent: Vec<u8>,
     /// Calls that have not ended for their owner.
-    waiting: BTreeMap<CallId, Waiting>,
+    waiting: BTreeMap<CallId, Credit>,
     started: usize,
     /// How many calls the server has taken, since it said so.
     taken: u64,
@@ -250,10 +243,8 @@ impl Model {
             Ok(call) => {
                 assert!(has_slot && call.0 < self.limits.max_calls);
                 self.started += 1;
-                let waiting = Waiting {
-                    outbound: vec![Some(self.connection.stream_credit().into()); new.sends.into()],
-                    inbound: vec![Some(self.limits.stream_credit.into()); new.receives.into()],
-                };
+                let outbound = (new.sends, self.connection.stream_credit());
+                let waiting = Credit::new(outbound, (new.receives, self.limits.stream_credit));
                 if !new.oneway {
                     let previous = self.waiting.insert(call, waiting);
                     assert!(previous.is_none(), "call {call} waits already");
@@ -367,33 +358,6 @@ impl Model {
                 self.finals,
                 "every final frame has ended one call"
             );
-        }
-    }
-}
-
-impl Waiting {
-    fn take(&mut self, channel: usize, what: &ChannelSignal) {
-        match what {
-            ChannelSignal::Item { body, .. } => {
-                assert!(body.is_empty() || body.as_ptr().addr().is_multiple_of(16));
-                let credit = self.inbound[channel].as_mut().expect("no item behind the end");
-                assert!(*credit > 0, "an item without credit");
-                *credit -= item_cost(body.len());
-            }
-            ChannelSignal::End { .. } => {
-                assert!(self.inbound[channel].take().is_some(), "a channel ends once");
-            }
-            ChannelSignal::Credit(bytes) => {
-                if let Some(credit) = &mut self.outbound[channel] {
-                    *credit += i64::from(*bytes);
-                }
-            }
-            ChannelSignal::Stop => {
-                assert!(
-                    self.outbound[channel].take().is_some(),
-                    "a channel that has ended is not stopped"
-                );
-            }
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod archive;
 mod client;
+mod credit;
 mod dispatch;
 mod frames;
 mod input;

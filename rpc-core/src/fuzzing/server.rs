@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use super::credit::{Credit, item_cost};
 use super::input::Input;
 use super::trace::{headers, play, receive, transmit};
 use super::{script, start};
 use crate::code::Code;
-use crate::connection::{ChannelEvent, ChannelSignal, ServerConnection, ServerEvent};
+use crate::connection::{ChannelEvent, ServerConnection, ServerEvent};
 use crate::error::ConnectionError;
 use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader, Kind};
@@ -18,7 +19,7 @@ use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::preface::{PREFACE_LEN, Side};
 use crate::send_queue::SendQueue;
-use crate::stream::{ITEM_OVERHEAD, MAX_CHANNELS};
+use crate::stream::MAX_CHANNELS;
 
 /// A byte of settings, then operations; or with the highest bit of the settings a plan of chunks, then what the client sends.
 pub(super) fn run(input: &mut Input<'_>) {
@@ -88,10 +89,7 @@ pub(super) fn anything(input: &mut Input<'_>) -> Vec<u8> {
 struct Running {
     /// Length of its body, and credit of its channels.
     held: usize,
-    /// What may be sent on each of its channels; none once it has ended.
-    outbound: Vec<Option<i64>>,
-    /// What the client may send on each.
-    inbound: Vec<Option<i64>>,
+    channels: Credit,
 }
 
 /// A server's connection, and what its owner and its client know of it.
@@ -178,7 +176,7 @@ impl Model {
         let credit = self
             .running
             .get_mut(&call)
-            .and_then(|call| call.outbound.get_mut(channel));
+            .and_then(|call| call.channels.outbound.get_mut(channel));
         if let Some(Some(credit)) = credit.filter(|credit| credit.is_none_or(|credit| credit > 0)) {
             *credit -= item_cost(len);
         } else if self.running.contains_key(&call) {
@@ -197,7 +195,7 @@ impl Model {
         if let Some(credit) = self
             .running
             .get_mut(&call)
-            .and_then(|call| call.outbound.get_mut(channel))
+            .and_then(|call| call.channels.outbound.get_mut(channel))
         {
             *credit = None;
         }
@@ -215,7 +213,7 @@ impl Model {
         if let Some(Some(credit)) = self
             .running
             .get_mut(&call)
-            .and_then(|call| call.inbound.get_mut(channel))
+            .and_then(|call| call.channels.inbound.get_mut(channel))
             && !is_stopping
         {
             *credit += i64::from(bytes);
@@ -315,7 +313,7 @@ impl Model {
             ServerEvent::Channel(ChannelEvent { call, channel, what }) => {
                 assert!(!self.stopping.contains(&call), "call {call} is being stopped");
                 let call = self.running.get_mut(&call).expect("an event of a running call");
-                call.take(usize::from(channel), &what);
+                call.channels.take(usize::from(channel), &what);
             }
             ServerEvent::Breach { call, .. } | ServerEvent::Cancel(call) | ServerEvent::Expire(call) => {
                 assert!(self.running.contains_key(&call), "call {call} is not running");
@@ -336,8 +334,7 @@ impl Model {
         self.connection.open(call, opened);
         let running = Running {
             held: len + usize::from(channels) * window as usize,
-            outbound: vec![Some(self.connection.stream_credit().into()); opened.into()],
-            inbound: vec![Some(window.into()); channels.into()],
+            channels: Credit::new((opened, self.connection.stream_credit()), (channels, window)),
         };
         let previous = self.running.insert(call, running);
         assert!(previous.is_none(), "call {call} is running already");
@@ -398,33 +395,6 @@ impl Model {
     }
 }
 
-impl Running {
-    fn take(&mut self, channel: usize, what: &ChannelSignal) {
-        match what {
-            ChannelSignal::Item { body, .. } => {
-                assert!(body.is_empty() || body.as_ptr().addr().is_multiple_of(16));
-                let credit = self.inbound[channel].as_mut().expect("no item behind the end");
-                assert!(*credit > 0, "an item without credit");
-                *credit -= item_cost(body.len());
-            }
-            ChannelSignal::End { .. } => {
-                assert!(self.inbound[channel].take().is_some(), "a channel ends once");
-            }
-            ChannelSignal::Credit(bytes) => {
-                if let Some(credit) = &mut self.outbound[channel] {
-                    *credit += i64::from(*bytes);
-                }
-            }
-            ChannelSignal::Stop => {
-                assert!(
-                    self.outbound[channel].take().is_some(),
-                    "a channel that has ended is not stopped"
-                );
-            }
-        }
-    }
-}
-
 /// The calls that were ended: a failure in the middle of a reply takes its place.
 pub(super) fn finals(frames: &[FrameHeader]) -> Vec<CallId> {
     let mut finals = Vec::new();
@@ -481,10 +451,6 @@ pub(super) fn with_chunks(len: u64) -> u64 {
 
 pub(super) fn number(channel: usize) -> u16 {
     u16::try_from(channel).unwrap_or(u16::MAX)
-}
-
-pub(super) fn item_cost(len: usize) -> i64 {
-    i64::try_from(len).unwrap_or(i64::MAX) + i64::from(ITEM_OVERHEAD)
 }
 
 /// Length of the stream at which operations end.
