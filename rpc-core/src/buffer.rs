@@ -29,6 +29,8 @@ pub struct RecvBuffer {
     /// Length of the memory behind `segment` and `retired`.
     segment_allocated: usize,
     retired_allocated: usize,
+    /// Number of `segment`: another one whenever bodies may be left behind in other memory.
+    segment_number: u64,
     /// Whether a body was handed out of `segment`, so that growing it means moving.
     shared: bool,
     /// Length of new segments: `MIN_SEGMENT` to `MAX_SEGMENT`, doubled when a read fills one or a frame is cut.
@@ -48,6 +50,7 @@ impl RecvBuffer {
             retired: BytesMut::new(),
             segment_allocated: 0,
             retired_allocated: 0,
+            segment_number: 0,
             shared: false,
             segment_len: MIN_SEGMENT,
             wanted: 0,
@@ -155,11 +158,17 @@ impl RecvBuffer {
         self.wanted.max(HEADER_LEN)
     }
 
+    /// The memory that the last frame's body is in: its number, which only grows, and its length. None of it is free before all bodies in it have been dropped.
+    pub fn segment(&self) -> (u64, usize) {
+        (self.segment_number, self.segment_allocated)
+    }
+
     /// Gives the memory back if nothing unread is in it. The next [`spare`](Self::spare) takes some again.
     pub fn release(&mut self) {
         if self.segment.is_empty() {
             *self = Self {
                 copied: self.copied,
+                segment_number: self.segment_number + 1,
                 ..Self::new()
             };
         }
@@ -224,6 +233,7 @@ impl RecvBuffer {
     fn change_to_retired(&mut self) {
         std::mem::swap(&mut self.segment, &mut self.retired);
         std::mem::swap(&mut self.segment_allocated, &mut self.retired_allocated);
+        self.segment_number += 1;
         self.shared = false;
         self.align();
         self.segment.extend_from_slice(&self.retired);
@@ -244,6 +254,7 @@ impl RecvBuffer {
             let mut fresh = aligned_memory(unread + MIN_ROOM);
             fresh.extend_from_slice(&self.segment);
             self.segment_allocated = fresh.capacity();
+            self.segment_number += 1;
             self.shared = false;
             self.segment = fresh;
             return;

@@ -187,6 +187,17 @@ impl Inbox {
         kept.map(|body| body.arrived).sum()
     }
 
+    /// How much memory incomplete bodies have: up to twice as much as has arrived of them.
+    pub fn bodies_memory(&self) -> usize {
+        let memory = self.bodies.iter().filter_map(|body| body.memory.as_ref());
+        memory.map(BytesMut::capacity).sum()
+    }
+
+    /// The memory that the last frame's body is in; see [`RecvBuffer::segment`].
+    pub fn segment(&self) -> (u64, usize) {
+        self.buffer.segment()
+    }
+
     /// The bytes in the receive buffer that are not handed out yet. Those of a chunk that is being read are not among them.
     pub fn unread(&self) -> &[u8] {
         self.buffer.unread()

@@ -39,7 +39,23 @@ pub(crate) struct Config {
     pub(crate) unix_mode: Option<u32>,
     pub(crate) backlog: u32,
     pub(crate) receive_buffer: Option<usize>,
+    pub(crate) memory_budget: Option<usize>,
 }
+
+impl Config {
+    pub(crate) fn memory_budget(&self) -> usize {
+        let Limits {
+            max_held, max_body, ..
+        } = self.limits;
+        let default = max_held.saturating_mul(HELD_PER_BUDGET);
+        // With less, a connection that keeps its own limits could not go on alone.
+        let least = max_held.saturating_add(2 * max_body as usize);
+        self.memory_budget.unwrap_or(default).max(least)
+    }
+}
+
+/// How many connections may hold all that one may hold before the budget of the server is used up, by default.
+const HELD_PER_BUDGET: usize = 16;
 
 impl ServerBuilder {
     pub(crate) fn new() -> Self {
@@ -63,6 +79,7 @@ impl ServerBuilder {
             unix_mode: None,
             backlog: 1_024,
             receive_buffer: None,
+            memory_budget: None,
         };
         Self {
             router: Router::default(),
@@ -130,6 +147,19 @@ impl ServerBuilder {
     /// Sets how many connections may be open at once; further ones wait, mostly in the backlog of the listener. Default: 10,000.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.config.max_connections = connections.max(1);
+        self
+    }
+
+    /// Sets how many bytes all connections together may hold: arguments that arrive or are worked on, credit of channels, and answers that were not read yet. Default: 16 times
+    /// [`Limits::max_held`], which is 1 GiB. One below what a single connection may hold, [`Limits::max_held`] and two bodies that arrive, counts as that.
+    ///
+    /// When it is used up, connections that hold 64 KiB or more, or are about to, are not read from; those that carry small calls go on. Whoever has waited for a second gives up bodies
+    /// that are incomplete and refuses calls that need memory, with a code that says that they did not run, until there is some again. While calls with channels are in
+    /// flight, which may need what comes next, a connection is not held up, and refuses at once.
+    ///
+    /// Besides it every connection has its buffers: some kilobytes when it is idle, up to half a megabyte under load. Memory of handlers is theirs.
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.config.memory_budget = Some(bytes);
         self
     }
 

@@ -23,6 +23,7 @@ use rpc_net::Socket;
 use crate::acceptor::Admission;
 use crate::calls::{Arrival, Calls};
 use crate::lifecycle::{Due, Lifecycle};
+use crate::memory::Share;
 use crate::ready::ReadyList;
 use crate::shared::Shared;
 use crate::shutdown::{Phase, Registration};
@@ -38,6 +39,7 @@ pub(crate) struct Driver {
     admission: Admission,
     stage: Stage,
     lifecycle: Lifecycle,
+    memory: Share,
     ready: Arc<ReadyList>,
     /// Calls whose channels have something for the peer, or had when there was no room for it.
     flushing: VecDeque<usize>,
@@ -123,6 +125,7 @@ impl Driver {
             connection: ServerConnection::new(shared.limits, now),
             calls: Calls::new(shared, peer, &ready),
             lifecycle: Lifecycle::new(shared.times, now),
+            memory: Share::new(&shared.memory),
             ready,
             flushing: VecDeque::new(),
             drain_until: None,
@@ -189,6 +192,7 @@ impl Driver {
         let was_full = self.is_full();
         let before = self.connection.send_queue().transmitted();
         again |= self.write(cx, now)?;
+        self.memory.report(self.connection.memory());
         let queue = self.connection.send_queue();
         let has_written = queue.transmitted() > before;
         // Items that waited for room are fetched.
@@ -237,9 +241,11 @@ impl Driver {
     /// Reads until there is nothing more, or enough for one turn.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Ended> {
         let mut calls_left = CALLS_PER_TURN;
+        self.feel_pressure(cx, now);
         // What the last turn left in the buffer comes first.
         self.events(now, &mut calls_left);
         for _ in 0..READS_PER_TURN {
+            self.feel_pressure(cx, now);
             if calls_left == 0 {
                 return Ok(true);
             }
@@ -261,6 +267,13 @@ impl Driver {
             }
         }
         Ok(true)
+    }
+
+    /// Tells the connection whether the server has memory left. Before every read: what connections take at the same time is then no more than one read of each reactor.
+    fn feel_pressure(&mut self, cx: &Context<'_>, now: Instant) {
+        self.memory.report(self.connection.memory());
+        let pressure = self.memory.pressure(&self.connection, now, cx.waker());
+        self.connection.set_pressure(pressure);
     }
 
     /// Reads first and asks whether there is something to read afterwards: handlers share the budget of the task with the questions, and one that uses it up
@@ -544,6 +557,7 @@ impl Driver {
             self.lifecycle.deadline(),
             self.drain_until,
             patience,
+            self.memory.deadline().filter(|_| self.stage == Stage::Open),
             self.probe.map(|probe| probe.at),
         ];
         Ok(self.timer.arm(cx, due.into_iter().flatten().min()))

@@ -40,6 +40,7 @@ mod error;
 mod health;
 pub mod layers;
 mod lifecycle;
+mod memory;
 mod peer;
 mod pool;
 mod ready;

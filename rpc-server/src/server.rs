@@ -13,6 +13,7 @@ use crate::driver::Driver;
 use crate::error::StartError;
 use crate::health::HealthReporter;
 use crate::lifecycle::Times;
+use crate::memory::MemoryBudget;
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::shutdown::{Phase, Shutdown};
@@ -60,9 +61,10 @@ impl Server {
 
     /// What it has counted.
     pub fn stats(&self) -> Stats {
+        let connections = self.shared.shutdown.open_connections();
         self.shared
             .counters
-            .snapshot(self.shared.shutdown.open_connections())
+            .snapshot(connections, self.shared.memory.held())
     }
 
     /// By which the owner says how its services are, for those who ask the built-in health service.
@@ -227,6 +229,7 @@ pub(crate) fn start_on(reactors: &[Handle], parts: Checked) -> Result<Server, St
             ..config.times
         },
         receive_buffer: config.receive_buffer,
+        memory: Arc::new(MemoryBudget::new(config.memory_budget())),
         pool: Pool::start(workers, config.worker_queue, &counters).map_err(StartError::Threads)?,
         counters,
         shutdown: Arc::new(Shutdown::default()),

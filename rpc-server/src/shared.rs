@@ -6,6 +6,7 @@ use rpc_core::Limits;
 use tokio::sync::Semaphore;
 
 use crate::lifecycle::Times;
+use crate::memory::MemoryBudget;
 use crate::pool::Pool;
 use crate::router::Router;
 use crate::shutdown::Shutdown;
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) times: Times,
     /// See [`ServerBuilder::receive_buffer`](crate::ServerBuilder::receive_buffer).
     pub(crate) receive_buffer: Option<usize>,
+    pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) pool: Pool,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shutdown: Arc<Shutdown>,

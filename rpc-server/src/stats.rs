@@ -36,6 +36,8 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections open now.
     pub connections: u64,
+    /// Bytes that they hold now for their clients, in steps of 64 KiB: what counts against [`memory_budget`](crate::ServerBuilder::memory_budget).
+    pub memory: u64,
     /// Times that accepting failed, for whatever cause; it always goes on.
     pub accept_errors: u64,
     /// Times that accepting paused because the process or the system was out of file descriptors or memory.
@@ -51,10 +53,11 @@ pub struct Stats {
 }
 
 impl Counters {
-    pub(crate) fn snapshot(&self, connections: usize) -> Stats {
+    pub(crate) fn snapshot(&self, connections: usize, memory: usize) -> Stats {
         Stats {
             accepted: self.accepted.read(),
             connections: connections as u64,
+            memory: memory as u64,
             accept_errors: self.accept_errors.read(),
             accept_pauses: self.accept_pauses.read(),
             connections_failed: self.connections_failed.read(),

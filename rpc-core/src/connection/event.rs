@@ -33,11 +33,11 @@ pub enum ServerEvent {
     },
     /// The client gave up the call: stop the handler, then fail the call with `cancelled`, or reply if it was quicker (P-32).
     Cancel(CallId),
-    /// The client broke the rules of a channel: stop the handler, then fail the call with this code.
+    /// The client broke the rules of a channel, or the server has no memory for what it sends on one: stop the handler, then fail the call with this code.
     Breach {
         /// Which call.
         call: CallId,
-        /// `stream_state` or `flow_control`.
+        /// `stream_state`, `flow_control` or `internal`.
         code: Code,
         /// What is wrong.
         text: &'static str,

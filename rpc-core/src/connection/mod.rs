@@ -28,7 +28,7 @@ pub use body::split_metadata;
 pub(crate) use body::write_metadata;
 pub use client::{ClientConnection, NewCall};
 pub use event::{ChannelEvent, ChannelSignal, ClientEvent, Sent, ServerEvent};
-pub use server::ServerConnection;
+pub use server::{LIGHT, Pressure, ServerConnection};
 pub use sink::CallSink;
 
 /// The methods that both roles delegate to their link, so that a driver can be written once.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use self::channels::channel_event;
+use self::memory::{NO_MEMORY, Pins};
 use crate::budget::Cost;
 use crate::buffer::Frame;
 use crate::code::{Code, Fault as Blame};
@@ -26,6 +27,9 @@ use crate::send_queue::{Aborted, Progress};
 use crate::stream::MAX_CHANNELS;
 
 mod channels;
+mod memory;
+
+pub use memory::{LIGHT, Pressure};
 
 /// The server's end of a connection. Driven as [the module](crate::connection) says.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ pub struct ServerConnection {
     /// What the owner is to be told of the end of the client's bytes.
     later: VecDeque<ServerEvent>,
     draining: Draining,
+    pressure: Pressure,
+    pins: Pins,
 }
 
 /// How far saying goodbye has come (P-51).
@@ -81,6 +87,8 @@ struct Slot {
     deadline: Option<Instant>,
     /// What the call adds to `held`.
     held: usize,
+    /// The segment of receive memory that its arguments are in.
+    segment: Option<u64>,
     oneway: bool,
     /// Whether the client's final frame has come (P-30).
     is_client_done: bool,
@@ -130,6 +138,8 @@ impl ServerConnection {
             bad_calls: 0,
             later: VecDeque::new(),
             draining: Draining::No,
+            pressure: Pressure::None,
+            pins: Pins::default(),
         }
     }
 
@@ -314,11 +324,11 @@ impl ServerConnection {
         self.held + self.link.send.burden()
     }
 
-    /// Whether the connection holds so much that it takes no further frames until some calls are done.
+    /// Whether the connection holds so much, or is so short of the server's memory, that it takes no further frames until some calls are done.
     ///
     /// Never while calls with channels are in flight, which may need what the client sends to come to their end: calls are refused, then.
     pub fn is_full(&self) -> bool {
-        self.streaming == 0 && self.held() > self.link.limits.max_held
+        self.streaming == 0 && self.held() > self.link.limits.max_held || self.is_paused()
     }
 
     /// Whether to read on: not while the connection is full, nor at its end.
@@ -384,7 +394,12 @@ impl ServerConnection {
         if is_chunked {
             self.link.recv.begin(call, &body, header.aux);
         }
-        if let Err((cost, code, text)) = self.admit(&taken, body.len()) {
+        let body_len = if is_chunked {
+            header.aux as usize
+        } else {
+            body.len()
+        };
+        if let Err((cost, code, text)) = self.admit(&taken, body_len) {
             // Calls may cross the goaway; but answers to them may not pile up.
             if code != Code::DRAINING || self.held() > self.link.limits.max_held {
                 self.link.charge(now, cost)?;
@@ -396,7 +411,8 @@ impl ServerConnection {
             self.begin(&taken, State::Assembling, 0);
             return Ok(None);
         }
-        self.start(&taken, body)
+        let segment = (!body.is_empty()).then(|| self.link.recv.segment());
+        self.start(&taken, body, segment)
     }
 
     /// Whether a call can be taken, as far as its first frame tells.
@@ -434,6 +450,9 @@ impl ServerConnection {
             );
             return Err((Cost::Crowded, Code::REFUSED, text));
         }
+        if self.lacks_memory(body_len + reserved) {
+            return Err((Cost::Crowded, Code::REFUSED, NO_MEMORY.to_owned()));
+        }
         debug_assert!(body_len <= self.link.limits.max_body as usize);
         Ok(())
     }
@@ -457,8 +476,13 @@ impl ServerConnection {
         self.send_failure(call, code, text, &Metadata::default());
     }
 
-    /// A call whose body is complete.
-    fn start(&mut self, taken: &Taken, mut body: Bytes) -> Result<Option<ServerEvent>, ConnectionError> {
+    /// A call whose body is complete, in the receive memory of that number and length, or in memory of its own.
+    fn start(
+        &mut self,
+        taken: &Taken,
+        mut body: Bytes,
+        segment: Option<(u64, usize)>,
+    ) -> Result<Option<ServerEvent>, ConnectionError> {
         let Taken {
             call,
             oneway,
@@ -486,6 +510,12 @@ impl ServerConnection {
         };
         debug_assert_eq!(prelude.channels, channels);
         self.begin(taken, State::Running, held);
+        if let Some((number, len)) = segment
+            && let Some(slot) = self.slots.get_mut(call.index())
+        {
+            slot.segment = Some(number);
+            self.pins.pin(number, len);
+        }
         Ok(Some(ServerEvent::Call {
             call,
             method,
@@ -528,7 +558,7 @@ impl ServerConnection {
                     self.fail(call, Code::EXPIRED, text, &Metadata::default());
                     return Ok(None);
                 }
-                self.start(&taken, body)
+                self.start(&taken, body, None)
             }
             State::Running | State::ExpiryDue => Ok(slot.item.take().map(|(channel, packed)| {
                 let what = ChannelSignal::Item { body, packed };
@@ -638,6 +668,7 @@ impl ServerConnection {
                 state,
                 deadline: taken.deadline,
                 held,
+                segment: None,
                 oneway: taken.oneway,
                 is_client_done: channels == 0 && !self.link.recv.is_incomplete(taken.call),
                 channels: (channels > 0).then(|| Box::new(Channels::new(channels, credit))),
@@ -662,6 +693,9 @@ impl ServerConnection {
         self.in_flight -= 1;
         self.streaming -= usize::from(slot.channels.is_some());
         slot.state = State::Answered;
+        if let Some(segment) = slot.segment.take() {
+            self.pins.unpin(segment);
+        }
         self.link.recv.discard(call);
         self.release(call);
         !self.link.is_closed()

@@ -38,7 +38,7 @@ fn small_held() -> Limits {
     }
 }
 
-/// R8: large uploads in chunks. Beyond what may be held, the server reads no further: what is built is back-pressure per connection.
+/// R8: large uploads in chunks. Beyond what a connection may hold, the server reads no further.
 #[test]
 fn uploads_beyond_what_may_be_held_are_not_read() {
     const LEN: u32 = 900_000;

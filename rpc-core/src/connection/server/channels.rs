@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::memory::{NO_MEMORY_FOR_ITEM, Pressure};
 use super::{ServerConnection, Slot, State};
 use crate::budget::Cost;
 use crate::buffer::Frame;
@@ -19,6 +20,9 @@ use crate::metadata::Metadata;
 impl ServerConnection {
     /// Opens the channels on which the server sends in a call that has just begun.
     pub fn open(&mut self, call: CallId, channels: u16) {
+        if channels == 0 {
+            return;
+        }
         let credit = self.link.peer().map_or(0, |preface| preface.stream_credit);
         let Some(slot) = self.running_mut(call) else {
             return;
@@ -94,18 +98,28 @@ impl ServerConnection {
         if self.link.recv.is_incomplete(call) {
             return Err(ProtocolError::Interleaved { kind, call }.into());
         }
+        let is_refusing = self.pressure == Pressure::Refuse;
         let slot = self.busy_slot(&header)?;
         let packed = flags.contains(Flags::PACKED);
         let fault = slot.channel(|channels| channels.receive_item(channel, len));
         let is_live = slot.is_running();
+        let is_refused = is_chunked && is_live && is_refusing && fault.is_ok();
+        if is_refused {
+            slot.state = State::Stopping;
+        }
         if is_chunked {
             slot.item = Some((channel, packed));
             self.link.recv.begin(call, &body, aux);
-            if !is_live || fault.is_err() {
+            if !is_live || is_refused || fault.is_err() {
                 self.link.recv.discard(call);
             }
         }
         match fault {
+            Ok(()) if is_refused => Ok(Some(ServerEvent::Breach {
+                call,
+                code: Code::INTERNAL,
+                text: NO_MEMORY_FOR_ITEM,
+            })),
             Ok(()) if is_live && !is_chunked => {
                 let what = ChannelSignal::Item { body, packed };
                 Ok(Some(channel_event(call, channel, what)))

@@ -96,6 +96,14 @@ impl ChildServer {
         assert!(sent.success());
     }
 
+    /// The most memory that was ever resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|rest| rest.split_whitespace().next()).unwrap();
+        kibibytes.parse::<usize>().unwrap() << 10
+    }
+
     /// Kills the process with SIGKILL and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
