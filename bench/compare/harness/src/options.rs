@@ -76,7 +76,9 @@ impl Options {
             Some("bench") => false,
             Some("server") => true,
             _ => {
-                return Err("usage: bench|server --workload W --transport tcp|unix --runtime ct|mt2 …".into());
+                return Err(
+                    "usage: bench|server --workload W --transport tcp|unix --runtime ct|mt2 …".into(),
+                );
             }
         };
         let mut options = Self {

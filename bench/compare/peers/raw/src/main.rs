@@ -1,15 +1,21 @@
 //! The floors: frames with a length in front, and nothing above the socket.
 
+mod blob;
+mod blocking;
+mod connection;
 mod echo;
+mod header;
+mod list;
 mod socket;
+mod window;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use harness::{Address, Call, Connection, Lanes, Options, Peer, Ready, Result, Task};
-use tokio::sync::Mutex;
+use harness::{Address, Call, Options, Peer, Ready, Result, Workload};
+use tokio::task::spawn_blocking;
 
-use crate::socket::Socket;
+use crate::connection::RawConnection;
 
 fn main() -> ExitCode {
     harness::main::<Raw>()
@@ -17,42 +23,77 @@ fn main() -> ExitCode {
 
 struct Raw;
 
-impl Peer for Raw {
-    const PACKAGE: &'static str = "tokio";
-    type Connection = RawConnection;
+/// The option that chooses the flavour: `tokio`, the default, or `std`.
+const FLAVOUR: &str = "flavour";
 
-    fn name(_: &Options) -> &'static str {
-        "raw-tokio"
-    }
+/// By which sockets the server and, unless it is to block, the client work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flavour {
+    /// Those of tokio.
+    Tokio,
+    /// Those of the standard library, with a thread for each.
+    Std,
+}
 
-    fn absent(options: &Options) -> Option<String> {
-        let is_missing = options.workload.call() != Call::Echo;
-        is_missing.then(|| "not written yet".to_owned())
-    }
-
-    async fn serve(address: Address, _: &Options, ready: Ready) -> Result<()> {
-        socket::accept(address, ready, |socket| {
-            // A connection that fails is seen by its client.
-            tokio::spawn(echo::serve(socket));
-        })
-        .await
+impl Flavour {
+    fn of(options: &Options) -> Self {
+        match options.extra(FLAVOUR) {
+            Some("std") => Self::Std,
+            _ => Self::Tokio,
+        }
     }
 }
 
-/// A socket, which one task at a time has for itself.
-struct RawConnection(Arc<Mutex<Socket>>);
+impl Peer for Raw {
+    const PACKAGE: &'static str = "tokio";
+    const EXTRA: &'static [&'static str] = &[FLAVOUR];
+    type Connection = RawConnection;
 
-impl Connection for RawConnection {
-    async fn connect(address: &Address, _: &Options) -> Result<Self> {
-        Ok(Self(Arc::new(Mutex::new(Socket::connect(address).await?))))
+    fn name(options: &Options) -> &'static str {
+        match Flavour::of(options) {
+            Flavour::Tokio => "raw-tokio",
+            Flavour::Std => "raw-std",
+        }
     }
 
-    /// One task, with a window of as many calls as are to be in flight.
-    fn spawn(&self, lanes: &Lanes) -> Vec<Task> {
-        let (socket, lanes) = (Arc::clone(&self.0), lanes.clone());
-        vec![tokio::spawn(async move {
-            let mut socket = socket.lock_owned().await;
-            echo::call(&mut socket, lanes.in_flight, &lanes.lane).await
-        })]
+    fn absent(options: &Options) -> Option<String> {
+        let is_std = options.blocking || Flavour::of(options) == Flavour::Std;
+        let reason = match options.workload.call() {
+            _ if options.workload == Workload::W7 => "a buffer per connection is no floor for memory",
+            Call::Items(_) => "there are no streams",
+            Call::List if is_std => "lists are sent by raw-tokio",
+            Call::Echo | Call::List | Call::Blob(_) => return None,
+        };
+        Some(reason.to_owned())
+    }
+
+    async fn serve(address: Address, options: &Options, ready: Ready) -> Result<()> {
+        let call = options.workload.call();
+        if Flavour::of(options) == Flavour::Std {
+            return spawn_blocking(move || blocking::serve(address, call, ready)).await?;
+        }
+        // A connection that fails is seen by its client.
+        match call {
+            Call::Echo | Call::Items(_) => {
+                let serve = |socket| drop(tokio::spawn(echo::serve(socket)));
+                socket::accept(address, ready, serve).await
+            }
+            Call::List => {
+                let records = Arc::new(list::records());
+                let serve = |socket| {
+                    let records = Arc::clone(&records);
+                    tokio::spawn(async move { list::serve(socket, &records).await });
+                };
+                socket::accept(address, ready, serve).await
+            }
+            Call::Blob(len) => {
+                let frame: Arc<[u8]> = blob::frame(len).into();
+                let serve = |socket| {
+                    let frame = Arc::clone(&frame);
+                    tokio::spawn(async move { blob::serve(socket, &frame).await });
+                };
+                socket::accept(address, ready, serve).await
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use harness::{Address, Ready, Result};
+use harness::{Address, Failure, Ready, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -43,6 +43,11 @@ pub(crate) async fn accept(address: Address, ready: Ready, serve: impl Fn(Socket
             }
         }
     }
+}
+
+/// What it means when there is nothing more to read.
+pub(crate) fn closed() -> Failure {
+    "the server has closed the connection".into()
 }
 
 fn tcp(stream: TcpStream) -> Result<Socket> {

@@ -1,0 +1,65 @@
+//! Connection: a socket, which one task or one thread at a time has for itself.
+
+use std::sync::{Arc, PoisonError};
+
+use harness::{Address, Call, Connection, LaneReport, Lanes, Options, Result, Task};
+use tokio::task::spawn_blocking;
+
+use crate::blocking::{self, Blocking};
+use crate::socket::Socket;
+use crate::{Flavour, blob, echo, list};
+
+/// A socket, and who uses it.
+pub(crate) enum RawConnection {
+    /// A task.
+    Task(Arc<tokio::sync::Mutex<Socket>>),
+    /// A thread.
+    Thread(Arc<std::sync::Mutex<Box<dyn Blocking>>>),
+}
+
+impl Connection for RawConnection {
+    async fn connect(address: &Address, options: &Options) -> Result<Self> {
+        if options.blocking || Flavour::of(options) == Flavour::Std {
+            let socket = blocking::connect(address)?;
+            return Ok(Self::Thread(Arc::new(std::sync::Mutex::new(socket))));
+        }
+        let socket = Socket::connect(address).await?;
+        Ok(Self::Task(Arc::new(tokio::sync::Mutex::new(socket))))
+    }
+
+    /// One task or thread, with a window of as many calls as are to be in flight.
+    fn spawn(&self, lanes: &Lanes) -> Vec<Task> {
+        let lanes = lanes.clone();
+        let task = match self {
+            Self::Task(socket) => {
+                let socket = Arc::clone(socket);
+                tokio::spawn(async move { call(&mut *socket.lock_owned().await, &lanes).await })
+            }
+            Self::Thread(socket) => {
+                let socket = Arc::clone(socket);
+                spawn_blocking(move || {
+                    let mut socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
+                    call_blocking(&mut **socket, &lanes)
+                })
+            }
+        };
+        vec![task]
+    }
+}
+
+async fn call(socket: &mut Socket, lanes: &Lanes) -> Result<LaneReport> {
+    match lanes.lane.call {
+        Call::Echo => echo::call(socket, lanes).await,
+        Call::List => list::call(socket, lanes).await,
+        Call::Blob(len) => blob::call(socket, lanes, len).await,
+        Call::Items(_) => Err("there are no streams".into()),
+    }
+}
+
+fn call_blocking(socket: &mut dyn Blocking, lanes: &Lanes) -> Result<LaneReport> {
+    match lanes.lane.call {
+        Call::Echo => blocking::call_echo(socket, lanes),
+        Call::Blob(len) => blocking::call_blob(socket, lanes, len),
+        Call::List | Call::Items(_) => Err("threads echo and take bodies only".into()),
+    }
+}
