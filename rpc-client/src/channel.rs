@@ -27,7 +27,8 @@ use crate::reconnect::Link;
 ///
 /// When the connection is lost, every call that waits for an answer fails, and says whether the method may have run; none is repeated.
 /// The next call dials again. While that fails, calls fail at once with the last error, and the server is tried again after a
-/// pause that grows from 50 ms to 2 s (30 s if it is of another build). A server that announces its shutdown finishes the calls that it has taken; new ones go to a new connection.
+/// pause that grows from 50 ms to 2 s (30 s if it is of another build). A server that announces its shutdown finishes the calls that it has taken; new ones go to a new connection, and so
+/// does, once, a call of up to 4 KiB that it says it did not take.
 ///
 /// # Many calls
 ///

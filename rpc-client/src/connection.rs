@@ -209,6 +209,11 @@ impl Shared {
         }
     }
 
+    /// Whether the server takes no further calls on this connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.lock().connection.is_draining()
+    }
+
     /// The longest call that the server accepts.
     pub(crate) fn max_body(&self) -> u32 {
         self.lock().connection.max_body()

@@ -1,6 +1,6 @@
 //! Frame pool: memory for outgoing frames that is used again, per thread.
 //!
-//! A call is made, started and its frame given back on the thread that polls it, so a list per thread needs no lock.
+//! A call is made and its frame given back on the thread that polls it, as a rule the same one, so a list per thread needs no lock.
 
 use std::cell::RefCell;
 
@@ -19,11 +19,13 @@ pub(crate) fn give(frame: FrameBuf, used: usize) {
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { frames: Vec::new(), wasted: 0 }) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
 }
 
-/// Frames that are kept per thread.
+/// Frames that are kept per thread, whatever their length.
 const KEEP: usize = 4;
+/// Memory up to which more are kept, in bytes: small calls keep their frames until they are answered, and many may be in flight.
+const KEEP_LEN: usize = 1 << 20;
 /// Memory up to which a frame is kept without asking what for.
 const LARGE: usize = 64 << 10;
 /// Small bodies in a row after which a large frame is dropped: a thread that has sent one large call does not hold its memory forever.
@@ -31,13 +33,26 @@ const WASTES: u32 = 64;
 
 struct Pool {
     frames: Vec<FrameBuf>,
+    /// Their memory together.
+    kept: usize,
     /// How often in a row a large frame has come back from a small body.
     wasted: u32,
 }
 
 impl Pool {
+    const fn new() -> Self {
+        Self {
+            frames: Vec::new(),
+            kept: 0,
+            wasted: 0,
+        }
+    }
+
     fn take(&mut self) -> FrameBuf {
-        self.frames.pop().unwrap_or_default()
+        let frame = self.frames.pop().unwrap_or_default();
+        // A new one is not counted.
+        self.kept = self.kept.saturating_sub(frame.capacity());
+        frame
     }
 
     fn give(&mut self, mut frame: FrameBuf, used: usize) {
@@ -50,8 +65,9 @@ impl Pool {
                 return;
             }
         }
-        if self.frames.len() < KEEP {
+        if self.frames.len() < KEEP || self.kept + frame.capacity() <= KEEP_LEN {
             frame.clear();
+            self.kept += frame.capacity();
             self.frames.push(frame);
         }
     }
@@ -69,10 +85,7 @@ mod tests {
 
     #[test]
     fn memory_comes_back_empty() {
-        let mut pool = Pool {
-            frames: Vec::new(),
-            wasted: 0,
-        };
+        let mut pool = Pool::new();
         pool.give(frame(1000), 1000);
         let again = pool.take();
         assert_eq!(again.body_len(), 0);
@@ -81,23 +94,30 @@ mod tests {
     }
 
     #[test]
-    fn keeps_a_few() {
-        let mut pool = Pool {
-            frames: Vec::new(),
-            wasted: 0,
-        };
+    fn keeps_a_few_large_ones_and_many_small_ones() {
+        let mut pool = Pool::new();
         for _ in 0..2 * KEEP {
-            pool.give(frame(10), 10);
+            pool.give(frame(KEEP_LEN), KEEP_LEN);
         }
         assert_eq!(pool.frames.len(), KEEP);
+        let mut pool = Pool::new();
+        for _ in 0..1_000 {
+            pool.give(frame(64), 64);
+        }
+        assert_eq!(pool.frames.len(), 1_000);
+        for _ in 0..100_000 {
+            pool.give(frame(64), 64);
+        }
+        assert!(pool.kept <= KEEP_LEN && pool.frames.len() < 20_000);
+        while !pool.frames.is_empty() {
+            pool.take();
+        }
+        assert_eq!(pool.kept, 0);
     }
 
     #[test]
     fn a_large_frame_goes_when_only_small_calls_use_it() {
-        let mut pool = Pool {
-            frames: Vec::new(),
-            wasted: 0,
-        };
+        let mut pool = Pool::new();
         pool.give(frame(2 * LARGE), 2 * LARGE);
         for _ in 0..WASTES {
             let frame = pool.take();
@@ -109,10 +129,7 @@ mod tests {
 
     #[test]
     fn a_large_frame_stays_while_large_calls_use_it() {
-        let mut pool = Pool {
-            frames: Vec::new(),
-            wasted: 0,
-        };
+        let mut pool = Pool::new();
         pool.give(frame(2 * LARGE), 2 * LARGE);
         for round in 0..10 * WASTES {
             let frame = pool.take();

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rpc_core::{CallFailure, CallOptions, FailureKind, OutgoingCall};
+use rpc_core::{CallFailure, CallOptions, Code, FailureKind, OutgoingCall};
 
 use crate::channel::Channel;
 use crate::clock;
@@ -30,6 +30,8 @@ pub struct PendingCall {
     stage: Stage,
     /// Connections that took no calls when this one was to be started.
     refusals: u32,
+    /// Whether a server that was closing its connection has refused the call once.
+    moved: bool,
 }
 
 enum Stage {
@@ -63,6 +65,7 @@ impl PendingCall {
             call,
             stage: Stage::New,
             refusals: 0,
+            moved: false,
         }
     }
 
@@ -107,7 +110,14 @@ impl PendingCall {
             },
             Stage::Starting(shared, ticket) => self.start(shared, ticket, cx),
             Stage::InFlight(shared, key) => match shared.poll(&key, cx.waker()) {
-                Poll::Ready(outcome) => Err(Poll::Ready(outcome)),
+                Poll::Ready(Err(failure)) if self.may_move(&shared, &failure) => {
+                    self.moved = true;
+                    Ok(self.find(Some(shared)))
+                }
+                Poll::Ready(outcome) => {
+                    self.give_frame();
+                    Err(Poll::Ready(outcome))
+                }
                 Poll::Pending => self.wait(Stage::InFlight(shared, key)),
             },
             Stage::Done => {
@@ -130,7 +140,9 @@ impl PendingCall {
         let used = self.call.frame.body_len();
         match shared.start(&mut self.call, ticket, cx.waker()) {
             Start::Started(key) => {
-                frame_pool::give(mem::take(&mut self.call.frame), used);
+                if self.call.frame.body_len() == 0 || self.call.channels.is_some() {
+                    frame_pool::give(mem::take(&mut self.call.frame), used);
+                }
                 self.wait(Stage::InFlight(shared, key))
             }
             Start::Sent => {
@@ -154,6 +166,23 @@ impl PendingCall {
                 }
                 Ok(self.find(Some(shared)))
             }
+        }
+    }
+
+    /// Whether the call goes to another connection, once: the server was closing this one and has said that it did not take the call (P-51), and the call is still there to be
+    /// sent. What is longer than a small frame was handed over, and a channel may have been used.
+    fn may_move(&self, shared: &Shared, failure: &CallFailure) -> bool {
+        let is_closing = failure.kind() == FailureKind::Refused
+            && failure.code().is_none_or(|code| code == Code::DRAINING);
+        let is_kept = self.call.frame.body_len() > 0 && self.call.channels.is_none();
+        is_closing && is_kept && !self.moved && shared.is_draining()
+    }
+
+    /// Gives back the memory of a call that is not made again.
+    fn give_frame(&mut self) {
+        let used = self.call.frame.body_len();
+        if used > 0 {
+            frame_pool::give(mem::take(&mut self.call.frame), used);
         }
     }
 
@@ -183,8 +212,10 @@ impl Drop for PendingCall {
         match mem::replace(&mut self.stage, Stage::Done) {
             Stage::Starting(shared, Some(ticket)) => shared.leave(&ticket),
             Stage::InFlight(shared, key) => shared.give_up(&key),
-            Stage::New | Stage::Finding(_) | Stage::Starting(_, None) | Stage::Done => {}
+            Stage::Done => return,
+            Stage::New | Stage::Finding(_) | Stage::Starting(_, None) => {}
         }
+        self.give_frame();
     }
 }
 

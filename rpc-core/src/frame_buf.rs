@@ -139,6 +139,18 @@ impl FrameBuf {
         }
     }
 
+    /// Takes out again what [`insert_padded`](Self::insert_padded) has put there, `len` bytes and their padding.
+    pub(crate) fn remove_padded(&mut self, offset: usize, len: usize) {
+        let padded = len.next_multiple_of(HEADER_LEN);
+        let (start, before) = (HEADER_LEN + offset, self.bytes.len());
+        debug_assert!(start + padded <= self.contiguous());
+        self.bytes.copy_within((start + padded).min(before).., start);
+        self.bytes.resize(before.saturating_sub(padded), 0);
+        for (offset, _) in &mut self.attachments {
+            *offset -= padded;
+        }
+    }
+
     /// Makes this frame a copy of another one; what is attached there is shared.
     pub fn copy_from(&mut self, other: &Self) {
         self.bytes.clear();

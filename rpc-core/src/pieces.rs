@@ -52,10 +52,12 @@ impl Piece {
 }
 
 impl Pieces {
-    /// Commits a whole frame and leaves an empty one behind, with memory for the next. The length in the header is set from the body.
+    /// Commits a whole frame. The length in the header is set from the body. A small one is copied and stays as it was, for a large one an empty one is left, with memory for the
+    /// next.
     pub(crate) fn push_frame(&mut self, frame: &mut FrameBuf, header: FrameHeader) {
+        let body_len = frame.body_len();
         if self.copy_small(frame, header) {
-            frame.clear();
+            frame.truncate(body_len);
         } else {
             let next = self.take_memory();
             self.push_large(std::mem::replace(frame, next));

@@ -44,6 +44,13 @@ impl SendQueue {
     ///
     /// Returns the offset in the stream at which the frame ends; none if it is cut or has to wait, and [`take_progress`](Self::take_progress) will tell.
     pub fn push(&mut self, frame: &mut FrameBuf, header: FrameHeader) -> Option<u64> {
+        let end = self.push_kept(frame, header);
+        frame.clear();
+        end
+    }
+
+    /// Does what [`push`](Self::push) does, but a frame that is copied, which is one of at most [`COALESCE_LEN`], stays as it was.
+    pub fn push_kept(&mut self, frame: &mut FrameBuf, header: FrameHeader) -> Option<u64> {
         if !self.bulks.takes(header.call, frame.body_len()) {
             self.pieces.push_frame(frame, header);
             let end = self.pieces.enqueued;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpc_core::{CallError, FailureKind, Limits};
+use rpc_core::{CallError, FailureKind, Limits, Metadata};
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 
@@ -109,40 +109,64 @@ async fn answers_that_arrived_before_the_end_are_delivered() {
     .await;
 }
 
-/// P-51, P27
+/// P-51, P27: what a server that closes the connection did not take goes to another one by itself, with all that it had.
 #[tokio::test]
 async fn a_draining_server_finishes_what_it_took_and_the_rest_goes_elsewhere() {
     let (client, mut old, listener) = connected(16).await;
     within(async {
+        let mut trace = Metadata::new();
+        trace.insert("trace", b"17").unwrap();
+        let third = client.next(3).metadata(trace).timeout(Duration::from_secs(60));
         let [first, second, third] = [
             started(client.next(1)).await,
             started(client.next(2)).await,
-            started(client.next(3)).await,
+            started(third).await,
         ];
-        old.calls(3).await;
+        let third = tokio::spawn(async move { *third.await.unwrap() });
+        let sent = old.calls(3).await.pop().unwrap();
         old.goaway(33, 2, "shutting down").await;
-        let error = third.await.unwrap_err();
-        assert_eq!(kind(&error), (FailureKind::Refused, false));
-        assert_eq!(
-            error.to_string(),
-            "Probe.next: refused by the server: server was closing the connection and did not take the call \
-             (the method did not run)"
-        );
 
-        let serve = async {
-            let mut new = listener.accept_greeted(16).await;
-            assert_eq!(new.frame().await.number(), 4);
-            new.reply(0, 5).await;
-            new
-        };
-        let (fourth, _new) = tokio::join!(client.next(4), serve);
-        assert_eq!(*fourth.unwrap(), 5);
+        let mut new = listener.accept_greeted(16).await;
+        let again = new.frame().await;
+        // The time that is left is less now.
+        assert!(again.time_left_micros() < sent.time_left_micros());
+        assert_eq!(again.body[12..], sent.body[12..]);
+        assert_eq!(again.body[..8], sent.body[..8]);
+        new.reply(again.call, 4).await;
+        assert_eq!(third.await.unwrap(), 4);
 
         old.reply(1, 3).await;
         old.reply(0, 2).await;
         assert_eq!(*first.await.unwrap(), 2);
         assert_eq!(*second.await.unwrap(), 3);
         old.expect_end().await;
+    })
+    .await;
+}
+
+/// P-51, P27: once, and only what is still there to be sent: long arguments were handed over.
+#[tokio::test]
+async fn a_call_goes_to_another_connection_once_and_a_long_one_does_not() {
+    let (client, mut old, listener) = connected(16).await;
+    within(async {
+        let long = started(client.swallow(&[0; 5_000])).await;
+        let short = started(client.next(1)).await;
+        let short = tokio::spawn(async move { short.await.unwrap_err() });
+        old.calls(2).await;
+        old.goaway(33, 0, "shutting down").await;
+        let mut new = listener.accept_greeted(16).await;
+        new.calls(1).await;
+        new.goaway(33, 0, "shutting down").await;
+        let (short, long) = (short.await.unwrap(), long.await.unwrap_err());
+        for error in [&short, &long] {
+            assert_eq!(kind(error), (FailureKind::Refused, false));
+        }
+        assert_eq!(
+            short.to_string(),
+            "Probe.next: refused by the server: server was closing the connection and did not take the call \
+             (the method did not run)"
+        );
+        assert!(listener.is_left_alone().await);
     })
     .await;
 }

@@ -211,7 +211,8 @@ impl ClientConnection {
         }
     }
 
-    /// Starts a call and empties the frame, whose body is 16 bytes of space for the prelude and then the archive of the arguments.
+    /// Starts a call. The frame's body is 16 bytes of space for the prelude, and then the archive of the arguments. A small frame, of up to
+    /// [`COALESCE_LEN`](crate::send_queue::COALESCE_LEN) bytes, is left as it is, so that the call can be started elsewhere should it not be taken here; a longer one is emptied.
     ///
     /// # Errors
     ///
@@ -246,6 +247,9 @@ impl ClientConnection {
             .encode();
         }
         self.send_call(call, new, frame);
+        if metadata_len > 0 && frame.body_len() > 0 {
+            frame.remove_padded(PRELUDE_LEN, metadata_len);
+        }
         Ok(call)
     }
 
@@ -260,7 +264,7 @@ impl ClientConnection {
             channels.open_outbound(new.sends, self.stream_credit());
             Box::new(channels)
         });
-        let end = self.link.send.push(frame, header);
+        let end = self.link.send.push_kept(frame, header);
         let order = match end {
             Some(_) => {
                 self.begun += 1;
