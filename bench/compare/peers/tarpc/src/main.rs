@@ -67,8 +67,9 @@ impl Peer for Tarpc {
 
 /// A task per connection, and one per request, as the example service of tarpc has them.
 fn serve_connection(socket: impl Socket, service: Service) {
-    let mut config = Config::default();
-    config.pending_response_buffer = QUEUED;
+    let config = Config {
+        pending_response_buffer: QUEUED,
+    };
     let channel = BaseChannel::new(config, framed(socket));
     tokio::spawn(channel.execute(service.serve()).for_each(async |request| {
         tokio::spawn(request);
