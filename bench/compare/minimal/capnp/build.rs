@@ -1,0 +1,5 @@
+//! Generates the service from its description; needs `capnp`.
+
+fn main() -> capnp::Result<()> {
+    capnpc::CompilerCommand::new().file("adder.capnp").run()
+}
