@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use harness::{Block, data};
-use rpc_core::{Sender, message, service};
+use rpc_core::{Archived, Sender, message, service};
 
 /// A record of the list.
 #[message]
@@ -16,8 +16,8 @@ pub(crate) struct Record {
 /// What is measured.
 #[service]
 pub(crate) trait Compare {
-    /// Sends the block back.
-    async fn echo(&self, block: [u8; 64]) -> [u8; 64];
+    /// Sends the block back. It is read where it was received.
+    async fn echo(&self, block: &Archived<[u8; 64]>) -> [u8; 64];
     /// Sends all records, from where they are.
     async fn list(&self) -> &[Record];
     /// Sends so many bytes, from where they are.
@@ -48,8 +48,8 @@ impl Service {
 }
 
 impl Compare for Service {
-    async fn echo(&self, block: Block) -> Block {
-        block
+    async fn echo(&self, block: &Archived<Block>) -> Block {
+        *block
     }
 
     async fn list(&self) -> &[Record] {
