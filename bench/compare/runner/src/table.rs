@@ -1,0 +1,254 @@
+//! All reports, by what they are of: what the renderer and the targets look things up in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use harness::{Report, RuntimeKind, Transport, Workload};
+
+use crate::metric::Metric;
+use crate::peers::{OURS, PEERS, is_other};
+use crate::results::Results;
+use crate::stats::Summary;
+
+/// What figures have to agree in to be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// Of a peer's program.
+    Run {
+        workload: Workload,
+        transport: Transport,
+        runtime: RuntimeKind,
+        pinned: bool,
+        blocking: bool,
+    },
+    /// Of its smallest service.
+    Build,
+}
+
+impl Key {
+    /// Of a workload without particulars.
+    pub(crate) const fn run(workload: Workload, transport: Transport, runtime: RuntimeKind) -> Self {
+        Self::Run {
+            workload,
+            transport,
+            runtime,
+            pinned: matches!(workload, Workload::W8),
+            blocking: false,
+        }
+    }
+
+    /// Of W1 on one core.
+    pub(crate) const fn pinned(transport: Transport, runtime: RuntimeKind, blocking: bool) -> Self {
+        Self::Run {
+            workload: Workload::W1,
+            transport,
+            runtime,
+            pinned: true,
+            blocking,
+        }
+    }
+
+    fn of(report: &Report) -> Self {
+        Self::Run {
+            workload: report.workload,
+            transport: report.transport,
+            runtime: report.runtime,
+            pinned: report.pinned,
+            blocking: report.blocking,
+        }
+    }
+
+    /// Its socket and its runtime.
+    pub(crate) fn column(self) -> String {
+        match self {
+            Self::Run {
+                transport, runtime, ..
+            } => {
+                let transport = match transport {
+                    Transport::Tcp => "TCP",
+                    Transport::Unix => "Unix",
+                };
+                format!("{transport} {runtime}")
+            }
+            Self::Build => "clean release build".to_owned(),
+        }
+    }
+
+    /// All of it.
+    pub(crate) fn name(self) -> String {
+        let Self::Run {
+            workload,
+            pinned,
+            blocking,
+            ..
+        } = self
+        else {
+            return "W9".to_owned();
+        };
+        let pinned = if pinned && workload == Workload::W1 {
+            " pinned"
+        } else {
+            ""
+        };
+        let blocking = if blocking { " blocking" } else { "" };
+        format!("{workload} {}{pinned}{blocking}", self.column())
+    }
+}
+
+/// Reports of all repetitions, by key and peer.
+#[derive(Debug)]
+pub(crate) struct Table<'a> {
+    pub(crate) results: &'a Results,
+    runs: BTreeMap<Key, BTreeMap<String, Vec<&'a Report>>>,
+}
+
+impl<'a> Table<'a> {
+    /// Sorts reports by what they are of.
+    pub(crate) fn new(results: &'a Results) -> Self {
+        let mut runs: BTreeMap<Key, BTreeMap<String, Vec<&'a Report>>> = BTreeMap::new();
+        for run in &results.runs {
+            let of_key = runs.entry(Key::of(&run.report)).or_default();
+            of_key.entry(name(&run.report)).or_default().push(&run.report);
+        }
+        Self { results, runs }
+    }
+
+    /// What a peer reaches.
+    pub(crate) fn summary(&self, key: Key, peer: &str, metric: Metric) -> Option<Summary> {
+        if key == Key::Build {
+            let of_peer = self.results.builds.iter().filter(|build| build.peer == peer);
+            return Summary::of(of_peer.filter_map(|build| match metric {
+                Metric::Crates => Some(build.crates as f64),
+                _ => build.seconds,
+            }));
+        }
+        let reports = self.runs.get(&key)?.get(peer)?;
+        Summary::of(reports.iter().filter_map(|report| metric.of(report)))
+    }
+
+    /// The median of what a peer reaches.
+    pub(crate) fn median(&self, key: Key, peer: &str, metric: Metric) -> Option<f64> {
+        self.summary(key, peer, metric).map(|summary| summary.median)
+    }
+
+    /// The peer that is neither this project nor a floor and reaches most.
+    pub(crate) fn best_other(&self, key: Key, metric: Metric) -> Option<(String, Summary)> {
+        let others = self.peers(key).into_iter().filter(|peer| is_other(peer));
+        let reached = others.filter_map(|peer| Some((self.summary(key, &peer, metric)?, peer)));
+        reached
+            .reduce(|best, next| {
+                if metric.is_better(next.0.median, best.0.median) {
+                    next
+                } else {
+                    best
+                }
+            })
+            .map(|(summary, peer)| (peer, summary))
+    }
+
+    /// Who has a report here, in the order in which they are shown; variants of a peer behind it.
+    pub(crate) fn peers(&self, key: Key) -> Vec<String> {
+        let names: BTreeSet<String> = match key {
+            Key::Build => self
+                .results
+                .builds
+                .iter()
+                .map(|build| build.peer.clone())
+                .collect(),
+            Key::Run { .. } => self
+                .runs
+                .get(&key)
+                .into_iter()
+                .flat_map(|of_key| of_key.keys().cloned())
+                .collect(),
+        };
+        let mut names: Vec<String> = names.into_iter().collect();
+        names.sort_by_key(|name| place(name));
+        names
+    }
+
+    /// Keys that this project has reports of.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.runs.keys().copied().chain([Key::Build])
+    }
+
+    /// Why a peer has no figure here, if it says so.
+    pub(crate) fn absent(&self, key: Key, peer: &str) -> Option<&'a str> {
+        self.runs
+            .get(&key)?
+            .get(peer)?
+            .iter()
+            .find_map(|report| report.absent.as_deref())
+    }
+
+    /// All reports.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = &'a Report> {
+        self.results.runs.iter().map(|run| &run.report)
+    }
+}
+
+/// A peer's name; a variant of it has its options behind. A floor's flavour is in its name already.
+fn name(report: &Report) -> String {
+    let options = report.extra.iter().filter(|(option, _)| *option != "flavour");
+    let options: String = options
+        .map(|(option, value)| format!(", {option} {value}"))
+        .collect();
+    format!("{}{options}", report.peer)
+}
+
+fn place(name: &str) -> usize {
+    let peer = name.split(',').next().unwrap_or(name);
+    match PEERS.iter().position(|known| known.name == peer) {
+        Some(place) => place + 1,
+        // The floor of builds comes first.
+        None => 0,
+    }
+}
+
+/// Whether it is this project, in whatever variant.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name.split(',').next() == Some(OURS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::{report, results};
+
+    const KEY: Key = Key::run(Workload::W2, Transport::Tcp, RuntimeKind::Ct);
+
+    fn with_rate(peer: &str, rate: f64) -> Report {
+        let mut report = report(peer, Workload::W2, Transport::Tcp, RuntimeKind::Ct);
+        report.per_second = Some(rate);
+        report
+    }
+
+    #[test]
+    fn the_best_other_is_no_floor_and_not_this_project() {
+        let results = results(vec![
+            with_rate("ours", 5.0),
+            with_rate("raw-tokio", 9.0),
+            with_rate("tarpc", 2.0),
+            with_rate("tarpc", 4.0),
+            with_rate("tonic", 1.0),
+        ]);
+        let table = Table::new(&results);
+        let (peer, summary) = table.best_other(KEY, Metric::Rate).unwrap();
+        assert_eq!((peer.as_str(), summary.median), ("tarpc", 3.0));
+        assert_eq!(table.best_other(KEY, Metric::P50), None);
+        assert_eq!(table.peers(KEY), ["raw-tokio", "ours", "tarpc", "tonic"]);
+    }
+
+    #[test]
+    fn variants_are_not_mixed_with_their_peer() {
+        let mut variant = with_rate("ours", 7.0);
+        variant.extra.insert("server-mode".into(), "threads".into());
+        let results = results(vec![with_rate("ours", 5.0), variant]);
+        let table = Table::new(&results);
+        assert_eq!(table.median(KEY, "ours", Metric::Rate), Some(5.0));
+        assert_eq!(
+            table.median(KEY, "ours, server-mode threads", Metric::Rate),
+            Some(7.0)
+        );
+        assert!(is_ours("ours, server-mode threads") && !is_ours("tarpc"));
+    }
+}
