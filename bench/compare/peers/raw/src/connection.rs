@@ -7,12 +7,17 @@ use tokio::task::spawn_blocking;
 
 use crate::blocking::{self, Blocking};
 use crate::socket::Socket;
-use crate::{Flavour, blob, echo, list};
+use crate::{Flavour, blob, echo, list, read_buffer};
 
 /// A socket, and who uses it.
 pub(crate) enum RawConnection {
     /// A task.
-    Task(Arc<tokio::sync::Mutex<Socket>>),
+    Task {
+        /// The socket.
+        socket: Arc<tokio::sync::Mutex<Socket>>,
+        /// How many bytes of echoes one read takes.
+        room: usize,
+    },
     /// A thread.
     Thread(Arc<std::sync::Mutex<Box<dyn Blocking>>>),
 }
@@ -24,16 +29,19 @@ impl Connection for RawConnection {
             return Ok(Self::Thread(Arc::new(std::sync::Mutex::new(socket))));
         }
         let socket = Socket::connect(address).await?;
-        Ok(Self::Task(Arc::new(tokio::sync::Mutex::new(socket))))
+        Ok(Self::Task {
+            socket: Arc::new(tokio::sync::Mutex::new(socket)),
+            room: read_buffer(options)?,
+        })
     }
 
     /// One task or thread, with a window of as many calls as are to be in flight.
     fn spawn(&self, lanes: &Lanes) -> Vec<Task> {
         let lanes = lanes.clone();
         let task = match self {
-            Self::Task(socket) => {
-                let socket = Arc::clone(socket);
-                tokio::spawn(async move { call(&mut *socket.lock_owned().await, &lanes).await })
+            Self::Task { socket, room } => {
+                let (socket, room) = (Arc::clone(socket), *room);
+                tokio::spawn(async move { call(&mut *socket.lock_owned().await, &lanes, room).await })
             }
             Self::Thread(socket) => {
                 let socket = Arc::clone(socket);
@@ -47,9 +55,9 @@ impl Connection for RawConnection {
     }
 }
 
-async fn call(socket: &mut Socket, lanes: &Lanes) -> Result<LaneReport> {
+async fn call(socket: &mut Socket, lanes: &Lanes, room: usize) -> Result<LaneReport> {
     match lanes.lane.call {
-        Call::Echo => echo::call(socket, lanes).await,
+        Call::Echo => echo::call(socket, lanes, room).await,
         Call::List => list::call(socket, lanes).await,
         Call::Blob(len) => blob::call(socket, lanes, len).await,
         Call::Items(_) => Err("there are no streams".into()),

@@ -9,12 +9,13 @@ use crate::window::Window;
 /// Bytes of a frame: its length, and what is echoed.
 pub(crate) const FRAME: usize = 4 + BLOCK;
 
-/// Room for what one read takes.
+/// Room for what one read takes, if no other is asked for: all that a window of 256 calls may have under way, and more. Then they go and come in lockstep, 256 by one system
+/// call. With the 8 KiB of tokio's `BufReader` a call costs twice to thrice as much.
 pub(crate) const READ: usize = 64 << 10;
 
 /// Sends every complete frame back.
-pub(crate) async fn serve(mut socket: Socket) -> Result<()> {
-    let mut buffer = vec![0; READ];
+pub(crate) async fn serve(mut socket: Socket, room: usize) -> Result<()> {
+    let mut buffer = vec![0; room];
     let mut filled = 0;
     loop {
         match socket.read(&mut buffer[filled..]).await? {
@@ -29,10 +30,10 @@ pub(crate) async fn serve(mut socket: Socket) -> Result<()> {
 }
 
 /// Makes calls until the lane is over.
-pub(crate) async fn call(socket: &mut Socket, lanes: &Lanes) -> Result<LaneReport> {
+pub(crate) async fn call(socket: &mut Socket, lanes: &Lanes, room: usize) -> Result<LaneReport> {
     let mut window = Window::new(lanes);
     let mut out = Vec::with_capacity(lanes.in_flight * FRAME);
-    let mut buffer = vec![0; READ];
+    let mut buffer = vec![0; room];
     let mut filled = 0;
     loop {
         out.clear();

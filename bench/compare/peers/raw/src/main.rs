@@ -26,6 +26,21 @@ struct Raw;
 /// The option that chooses the flavour: `tokio`, the default, or `std`.
 const FLAVOUR: &str = "flavour";
 
+/// The option that says how many bytes of echoes one read takes, on either side of raw-tokio.
+const READ_BUFFER: &str = "read-buffer";
+
+/// What the options say about it.
+fn read_buffer(options: &Options) -> Result<usize> {
+    let room = match options.extra(READ_BUFFER) {
+        Some(text) => text.parse()?,
+        None => echo::READ,
+    };
+    if room < echo::FRAME {
+        return Err(format!("--{READ_BUFFER} has room for a frame, {} bytes", echo::FRAME).into());
+    }
+    Ok(room)
+}
+
 /// By which sockets the server and, unless it is to block, the client work.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flavour {
@@ -46,7 +61,7 @@ impl Flavour {
 
 impl Peer for Raw {
     const PACKAGE: &'static str = "tokio";
-    const EXTRA: &'static [&'static str] = &[FLAVOUR];
+    const EXTRA: &'static [&'static str] = &[FLAVOUR, READ_BUFFER];
     type Connection = RawConnection;
 
     fn name(options: &Options) -> &'static str {
@@ -75,7 +90,8 @@ impl Peer for Raw {
         // A connection that fails is seen by its client.
         match call {
             Call::Echo | Call::Items(_) => {
-                let serve = |socket| drop(tokio::spawn(echo::serve(socket)));
+                let room = read_buffer(options)?;
+                let serve = |socket| drop(tokio::spawn(echo::serve(socket, room)));
                 socket::accept(address, ready, serve).await
             }
             Call::List => {
