@@ -13,7 +13,8 @@ use crate::header::{FrameHeader, HEADER_LEN};
 ///
 /// Long [`Bytes`] in a message are not copied into the buffer but attached: the body then consists of several [`segments`](Self::segments).
 pub struct FrameBuf {
-    /// `HEADER_LEN` bytes for the header, then the body without what is attached. `bytes.len() >= HEADER_LEN` always.
+    /// `HEADER_LEN` bytes for the header, then the body without what is attached; without any memory as long as nothing was ever written: a frame that is only there in place of
+    /// another one costs nothing.
     bytes: AlignedVec<16>,
     /// What is attached, with the offset in `bytes` before which it is inserted. Offsets never descend, and none is below `HEADER_LEN`.
     attachments: Vec<(usize, Bytes)>,
@@ -22,22 +23,45 @@ pub struct FrameBuf {
 }
 
 impl FrameBuf {
-    /// An empty frame.
+    /// An empty frame. It has no memory yet.
     pub fn new() -> Self {
-        let mut bytes = AlignedVec::new();
-        bytes.resize(HEADER_LEN, 0);
         Self {
-            bytes,
+            bytes: AlignedVec::new(),
             attachments: Vec::new(),
             attached: 0,
         }
     }
 
     /// Empties the frame and keeps its memory.
+    #[inline]
     pub fn clear(&mut self) {
+        self.cut(HEADER_LEN);
+        if !self.attachments.is_empty() {
+            self.attachments.clear();
+            self.attached = 0;
+        }
+    }
+
+    /// Leaves at most `len` bytes, the header's space among them.
+    #[inline]
+    fn cut(&mut self, len: usize) {
+        if self.bytes.len() > len {
+            self.bytes.resize(len, 0);
+        }
+    }
+
+    /// Has space for the header.
+    #[inline]
+    fn begin(&mut self) {
+        if self.bytes.is_empty() {
+            self.begin_anew();
+        }
+    }
+
+    #[cold]
+    fn begin_anew(&mut self) {
+        self.bytes.reserve(FIRST_LEN);
         self.bytes.resize(HEADER_LEN, 0);
-        self.attachments.clear();
-        self.attached = 0;
     }
 
     /// The length of the body so far, in bytes, with what is attached.
@@ -89,7 +113,9 @@ impl FrameBuf {
     }
 
     /// Appends bytes to the body.
+    #[inline]
     pub fn extend(&mut self, bytes: &[u8]) {
+        self.begin();
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -124,6 +150,7 @@ impl FrameBuf {
 
     /// Inserts bytes, and behind them zeros up to a multiple of 16, at an offset of the body that is not beyond its first attachment.
     pub(crate) fn insert_padded(&mut self, offset: usize, bytes: &[u8]) {
+        self.begin();
         let padded = bytes.len().next_multiple_of(HEADER_LEN);
         let (start, before) = (HEADER_LEN + offset, self.bytes.len());
         debug_assert!(start <= self.contiguous());
@@ -177,6 +204,7 @@ impl FrameBuf {
 
     /// Writes the padding, and a header that may be that of the beginning only.
     pub(crate) fn seal(&mut self, header: FrameHeader) {
+        self.begin();
         if let Some(space) = self.bytes.get_mut(..HEADER_LEN) {
             space.copy_from_slice(&header.encode());
         }
@@ -184,18 +212,24 @@ impl FrameBuf {
     }
 
     /// Appends zeros until the end is a multiple of `alignment`.
+    #[inline]
     pub(crate) fn align(&mut self, alignment: usize) {
         let padding = self.end().next_multiple_of(alignment) - self.end();
-        self.bytes.resize(self.bytes.len() + padding, 0);
+        if padding > 0 {
+            self.begin();
+            self.bytes.resize(self.bytes.len() + padding, 0);
+        }
     }
 
     /// Where the next byte goes, counted from the start of the frame.
+    #[inline]
     pub(crate) fn end(&self) -> usize {
-        self.bytes.len() + self.attached
+        self.bytes.len().max(HEADER_LEN) + self.attached
     }
 
     /// Appends bytes to the body without copying them.
     pub(crate) fn attach(&mut self, bytes: Bytes) {
+        self.begin();
         self.attached += bytes.len();
         self.attachments.push((self.bytes.len(), bytes));
     }
@@ -217,6 +251,9 @@ impl FrameBuf {
             .map_or(self.bytes.len(), |(offset, _)| *offset)
     }
 }
+
+/// Memory that a frame begins with: most calls need no more.
+const FIRST_LEN: usize = 256;
 
 impl Clone for FrameBuf {
     /// Copies what is in the frame; what is attached is shared.

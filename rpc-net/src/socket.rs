@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::BufMut;
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// One connected socket, TCP or Unix, registered with a tokio runtime.
@@ -149,13 +150,23 @@ impl Socket {
     /// caller reserves what it wants to read at most. (A buffer that cannot grow and is full reads 0 bytes,
     /// as at the end.)
     ///
+    /// A read that does not fill the room has taken all that was there: the next try answers without asking the kernel, until it says that there is more.
+    ///
     /// # Errors
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there; else the socket failed.
     pub fn try_read_buf<B: BufMut>(&self, buffer: &mut B) -> io::Result<usize> {
         match &self.inner {
-            Inner::Tcp(stream, _) => stream.try_read_buf(buffer),
-            Inner::Unix(stream) => stream.try_read_buf(buffer),
+            Inner::Tcp(stream, _) => drain(
+                |read| stream.try_io(Interest::READABLE, read),
+                |buffer| stream.try_read_buf(buffer),
+                buffer,
+            ),
+            Inner::Unix(stream) => drain(
+                |read| stream.try_io(Interest::READABLE, read),
+                |buffer| stream.try_read_buf(buffer),
+                buffer,
+            ),
         }
     }
 
@@ -232,6 +243,32 @@ impl Socket {
         }
     }
 }
+
+/// Reads once by `read`, within `try_io`; what the socket has less than asked for makes it wait for the next time that something arrives.
+///
+/// With edge-triggered readiness, a short read shows that the socket is empty, and what arrives later is announced anew: so tokio's own reading does it. `try_io` took note of
+/// what was announced before the read, so an announcement that comes meanwhile is not lost.
+fn drain<B: BufMut>(
+    try_io: impl FnOnce(&mut dyn FnMut() -> io::Result<usize>) -> io::Result<usize>,
+    mut read: impl FnMut(&mut B) -> io::Result<usize>,
+    buffer: &mut B,
+) -> io::Result<usize> {
+    let room = buffer.chunk_mut().len();
+    let mut taken = 0;
+    let result = try_io(&mut || {
+        taken = read(buffer)?;
+        let is_empty = IS_EDGE_TRIGGERED && (1..room).contains(&taken);
+        if is_empty {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            Ok(taken)
+        }
+    });
+    if taken > 0 { Ok(taken) } else { result }
+}
+
+/// Whether readiness is announced when something arrives, and not for as long as it is there: epoll, as tokio uses it.
+const IS_EDGE_TRIGGERED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
