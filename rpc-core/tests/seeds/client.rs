@@ -3,10 +3,25 @@
 //! Operations 0: a frame or bytes are sent, 6: all arrives, 7: a call is started, 10: cancel, 11: time, 14: goaway, memory or end, 16: an item, 17: an end, 18: a grant.
 
 use super::Seeds;
-use super::script::{CALL, CHUNK, END, FAILURE, GOAWAY, ITEM, REPLY, STOP, frame, plain, preface};
+use super::script::{
+    CALL, CHUNK, END, FAILURE, GOAWAY, ITEM, REPLY, STOP, frame, item, last_credit, plain, preface,
+};
 
 pub(super) fn seeds() -> Seeds {
-    [answers(), ends_of_calls(), drains(), connection(), channels()].concat()
+    [
+        answers(),
+        ends_of_calls(),
+        drains(),
+        connection(),
+        channels(),
+        credit(),
+    ]
+    .concat()
+}
+
+/// A read takes no more than there is room for: as many of them as the longest of these stories needs.
+fn all_arrives() -> Vec<u8> {
+    vec![6; 16]
 }
 
 /// With limits (0: tight ones), a preface and steps.
@@ -184,4 +199,69 @@ fn channels() -> Seeds {
             ],
         ),
     )]
+}
+
+/// P-53
+fn credit() -> Seeds {
+    vec![
+        (
+            "items-without-credit",
+            story(
+                0,
+                &[
+                    vec![7, 40, 0, 0x50],
+                    send(item(0, 0xf3, None)),
+                    send(frame(ITEM, 0, &[], b"one too many", 0, 0, None)),
+                    all_arrives(),
+                ],
+            ),
+        ),
+        (
+            "items-without-credit-at-zero",
+            story(
+                0,
+                &[
+                    vec![7, 40, 0, 0x50],
+                    last_credit(0).map(send).concat(),
+                    all_arrives(),
+                    send(plain(ITEM, 0)),
+                    all_arrives(),
+                ],
+            ),
+        ),
+        (
+            "items-behind-a-grant-without-credit",
+            story(
+                0,
+                &[
+                    vec![7, 40, 0, 0x50],
+                    last_credit(0).map(send).concat(),
+                    // 64 bytes: an item of 48, and 16 besides.
+                    all_arrives(),
+                    vec![18, 0, 0, 1],
+                    send(frame(ITEM, 0, &[], &[7; 48], 0, 0, None)),
+                    all_arrives(),
+                    send(frame(ITEM, 0, &[], b"one too many", 0, 0, None)),
+                    send(frame(ITEM, 0, &[], b"and another", 0, 0, None)),
+                    all_arrives(),
+                ],
+            ),
+        ),
+        (
+            "items-of-several-frames-without-credit",
+            story(
+                1,
+                &[
+                    vec![7, 40, 0, 0x50],
+                    // 68 KiB where 64 may be sent.
+                    send(item(0, 0xf0, Some(0xfd))),
+                    send(frame(CHUNK, 0, &[], &[], 0, 0, Some(0xff))),
+                    all_arrives(),
+                    send(item(0, 0xf1, Some(100))),
+                    send(frame(CHUNK, 0, &[], &[7; 100], 0, 0, None)),
+                    all_arrives(),
+                ],
+            ),
+        ),
+    ]
 }

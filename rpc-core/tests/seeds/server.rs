@@ -4,8 +4,8 @@
 
 use super::Seeds;
 use super::script::{
-    CALL, CANCEL, CHUNK, CREDIT, END, GOAWAY, ITEM, PING, PONG, REPLY, STOP, call, frame, plain, preface,
-    streaming,
+    CALL, CANCEL, CHUNK, CREDIT, END, GOAWAY, ITEM, PING, PONG, REPLY, STOP, call, frame, item, last_credit,
+    plain, preface, streaming,
 };
 
 pub(super) fn seeds() -> Seeds {
@@ -20,6 +20,11 @@ pub(super) fn seeds() -> Seeds {
         chunks(),
     ]
     .concat()
+}
+
+/// A read takes no more than there is room for: as many of them as the longest of these stories needs.
+fn all_arrives() -> Vec<u8> {
+    vec![7; 16]
 }
 
 /// With limits (0: tight ones), a preface and steps.
@@ -263,18 +268,71 @@ fn channels() -> Seeds {
 
 /// P-53
 fn credit() -> Seeds {
-    vec![(
-        "items-without-credit",
-        story(
-            0,
-            &[
-                send(streaming(1, 1)),
-                send(frame(ITEM, 0, &[], &[], 1, 0, Some(0xf3))),
-                send(frame(ITEM, 0, &[], b"one too many", 1, 0, None)),
-                vec![7, 10, 0, 21, 0],
-            ],
+    vec![
+        (
+            "items-without-credit",
+            story(
+                0,
+                &[
+                    send(streaming(1, 1)),
+                    send(frame(ITEM, 0, &[], &[], 1, 0, Some(0xf3))),
+                    send(frame(ITEM, 0, &[], b"one too many", 1, 0, None)),
+                    all_arrives(),
+                    vec![10, 0, 21, 0],
+                ],
+            ),
         ),
-    )]
+        (
+            "items-without-credit-at-zero",
+            story(
+                0,
+                &[
+                    send(streaming(1, 1)),
+                    last_credit(1).map(send).concat(),
+                    all_arrives(),
+                    send(plain(ITEM, 1)),
+                    all_arrives(),
+                    vec![10, 0, 21, 0],
+                ],
+            ),
+        ),
+        (
+            "items-behind-a-grant-without-credit",
+            story(
+                0,
+                &[
+                    send(streaming(1, 1)),
+                    last_credit(1).map(send).concat(),
+                    // 64 bytes: an item of 48, and 16 besides.
+                    all_arrives(),
+                    vec![18, 0, 0, 1],
+                    send(frame(ITEM, 0, &[], &[7; 48], 1, 0, None)),
+                    all_arrives(),
+                    send(frame(ITEM, 0, &[], b"one too many", 1, 0, None)),
+                    send(frame(ITEM, 0, &[], b"and another", 1, 0, None)),
+                    all_arrives(),
+                    vec![10, 0, 21, 0],
+                ],
+            ),
+        ),
+        (
+            "items-of-several-frames-without-credit",
+            story(
+                1,
+                &[
+                    send(streaming(1, 1)),
+                    // 68 KiB where 64 may be sent.
+                    send(item(1, 0xf0, Some(0xfd))),
+                    send(frame(CHUNK, 0, &[], &[], 1, 0, Some(0xff))),
+                    all_arrives(),
+                    send(item(1, 0xf1, Some(100))),
+                    send(frame(CHUNK, 0, &[], &[7; 100], 1, 0, None)),
+                    all_arrives(),
+                    vec![10, 0, 21, 0],
+                ],
+            ),
+        ),
+    ]
 }
 
 fn chunks() -> Seeds {
