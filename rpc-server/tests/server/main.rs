@@ -16,6 +16,7 @@ mod health;
 mod hostile_peer;
 mod lifecycle;
 mod limits;
+mod resets;
 mod shutdown;
 mod stopped;
 mod streams;

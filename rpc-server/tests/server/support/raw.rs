@@ -277,13 +277,12 @@ impl RawPeer {
         }
     }
 
-    /// Closes the connection without taking leave: what is on its way is lost, and the server gets a reset.
+    /// Closes the connection without taking leave. Over TCP the server gets a reset; a Unix socket has no such thing, and is closed.
     pub(crate) fn reset(self) {
-        let RawSocket::Tcp(stream) = self.socket else {
-            panic!("only TCP has resets")
-        };
-        let socket = socket2::Socket::from(stream);
-        socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        if let RawSocket::Tcp(stream) = self.socket {
+            let socket = socket2::Socket::from(stream);
+            socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        }
     }
 }
 
