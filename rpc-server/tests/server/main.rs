@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod age;
+mod burst;
 mod cancel;
 mod drain;
 mod end_to_end;
