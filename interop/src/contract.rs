@@ -113,6 +113,9 @@ pub trait Interop {
     /// What was noted, in order.
     async fn notes(&self) -> Vec<String>;
 
+    /// Counts the call by its key, which the server's process says in the end.
+    async fn count(&self, key: u64) -> u64;
+
     /// What the server's process holds.
     async fn holdings(&self) -> Holdings;
 }

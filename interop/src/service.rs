@@ -1,6 +1,6 @@
 //! The service: what every method of the contract does.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rpc_core::{Archived, Code, Context, Receiver, Sender};
@@ -17,8 +17,24 @@ pub const ECHO: &str = "echo";
 #[derive(Debug, Default)]
 pub struct Service {
     notes: Mutex<Vec<String>>,
+    counted: Counted,
     running: watch::Sender<u64>,
     stopped: watch::Sender<u64>,
+}
+
+/// The keys of the calls that were counted, which outlive the server.
+#[derive(Clone, Debug, Default)]
+pub struct Counted(Arc<Mutex<Vec<u64>>>);
+
+impl Counted {
+    /// All of them, in the order in which they ran.
+    pub fn keys(&self) -> Vec<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self, key: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+    }
 }
 
 /// A handler that runs. Unless it comes to its end, it was stopped.
@@ -28,6 +44,11 @@ struct Running<'a> {
 }
 
 impl Service {
+    /// The calls that it counts.
+    pub fn counted(&self) -> Counted {
+        self.counted.clone()
+    }
+
     fn enter(&self) -> Running<'_> {
         self.running.send_modify(|count| *count += 1);
         Running {
@@ -210,6 +231,11 @@ impl Interop for Service {
     async fn notes(&self) -> Vec<String> {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *notes)
+    }
+
+    async fn count(&self, key: u64) -> u64 {
+        self.counted.add(key);
+        key
     }
 
     async fn holdings(&self) -> Holdings {

@@ -10,6 +10,7 @@ mod failures;
 mod metadata;
 #[path = "../support/peer.rs"]
 mod peer;
+mod signals;
 mod streams;
 
 /// How long a case may take. None comes near; a machine may be slow.

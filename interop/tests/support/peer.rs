@@ -1,7 +1,7 @@
 //! The server's process, and a client that is connected to it.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use interop::contract::InteropClient;
@@ -17,7 +17,11 @@ pub(crate) struct Peer {
     #[allow(dead_code, reason = "not every test program calls by another contract")]
     pub(crate) channel: Channel,
     pub(crate) client: InteropClient<Channel>,
+    #[allow(dead_code, reason = "not every test program makes further connections")]
+    pub(crate) address: String,
     process: Child,
+    /// What the process says.
+    lines: BufReader<ChildStdout>,
 }
 
 impl Peer {
@@ -38,16 +42,41 @@ impl Peer {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap());
+        lines.read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "the server did not start");
-        let channel = Channel::connect(line.trim_end()).await.unwrap();
+        let address = line.trim_end().to_owned();
+        let channel = Channel::connect(address.as_str()).await.unwrap();
         let client = InteropClient::new(channel.clone());
         Self {
             channel,
             client,
+            address,
             process,
+            lines,
         }
+    }
+
+    /// Sends SIGTERM.
+    #[allow(dead_code, reason = "not every test program signals")]
+    pub(crate) fn terminate(&self) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end of a server that was told to end. How it ended, and the keys of the calls that it counted.
+    #[allow(dead_code, reason = "not every test program signals")]
+    pub(crate) fn ended(mut self) -> (ExitStatus, Vec<u64>) {
+        tokio::task::block_in_place(|| {
+            let keys = self
+                .lines
+                .by_ref()
+                .lines()
+                .map(|key| key.unwrap().parse().unwrap())
+                .collect();
+            (self.process.wait().unwrap(), keys)
+        })
     }
 
     /// Ends the server in good order while the client is connected. It has to say that nothing was cut off.

@@ -8,6 +8,7 @@ mod failures;
 mod in_process;
 mod loss;
 mod raw_server;
+mod resets;
 mod slots;
 
 use std::future::poll_fn;

@@ -1,15 +1,20 @@
 //! A server that is written out: it knows bytes and nothing of the crates under test.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) const CALL: u8 = 1;
 pub(crate) const REPLY: u8 = 2;
 pub(crate) const FAILURE: u8 = 3;
+pub(crate) const ITEM: u8 = 4;
+pub(crate) const END: u8 = 5;
+pub(crate) const CREDIT: u8 = 6;
 pub(crate) const CANCEL: u8 = 7;
+pub(crate) const CHUNK: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 pub(crate) const GOAWAY: u8 = 11;
+pub(crate) const STOP: u8 = 12;
 
 /// A listener on a port of its own.
 pub(crate) struct RawServer(TcpListener);
@@ -63,6 +68,7 @@ pub(crate) struct Preface {
     pub(crate) versions: [u8; 2],
     pub(crate) format: [u8; 2],
     pub(crate) max_body: u32,
+    pub(crate) max_frame: u32,
     pub(crate) max_calls: u32,
 }
 
@@ -72,6 +78,7 @@ impl Default for Preface {
             versions: [1, 1],
             format: [8, 4],
             max_body: 64 << 20,
+            max_frame: 64 << 20,
             max_calls: 1024,
         }
     }
@@ -85,7 +92,8 @@ impl Preface {
             &self.format,
             &[0; 4],
             &self.max_body.to_be_bytes(),
-            &self.max_body.to_be_bytes(),
+            // A limit of a whole body is one of its frames, too.
+            &self.max_frame.min(self.max_body).to_be_bytes(),
             &self.max_calls.to_be_bytes(),
             &65_536_u32.to_be_bytes(),
             &[0; 4],
@@ -95,7 +103,7 @@ impl Preface {
 }
 
 /// The server's end of a connection.
-pub(crate) struct Connection(pub(crate) TcpStream);
+pub(crate) struct Connection<S = TcpStream>(pub(crate) S);
 
 /// A frame of the client (PROTOCOL.md section 2).
 #[derive(Debug, PartialEq, Eq)]
@@ -123,7 +131,18 @@ impl Frame {
     }
 }
 
-impl Connection {
+/// A frame, whether or not it makes sense.
+pub(crate) fn frame(kind: u8, flags: u8, call: u32, aux: u32, body: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+    frame.extend_from_slice(&[kind, flags, 0, 0]);
+    frame.extend_from_slice(&call.to_be_bytes());
+    frame.extend_from_slice(&aux.to_be_bytes());
+    frame.extend_from_slice(body);
+    frame.resize(frame.len().next_multiple_of(16), 0);
+    frame
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads the client's preface and answers with one.
     pub(crate) async fn greet(&mut self, preface: &Preface) {
         let theirs = self.read(32).await;
@@ -171,13 +190,7 @@ impl Connection {
     }
 
     pub(crate) async fn send(&mut self, kind: u8, flags: u8, call: u32, aux: u32, body: &[u8]) {
-        let mut frame = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
-        frame.extend_from_slice(&[kind, flags, 0, 0]);
-        frame.extend_from_slice(&call.to_be_bytes());
-        frame.extend_from_slice(&aux.to_be_bytes());
-        frame.extend_from_slice(body);
-        frame.resize(frame.len().next_multiple_of(16), 0);
-        self.write(&frame).await;
+        self.write(&frame(kind, flags, call, aux, body)).await;
     }
 
     pub(crate) async fn reply(&mut self, call: u32, number: u64) {
@@ -193,18 +206,6 @@ impl Connection {
         self.send(GOAWAY, 0, 0, code, &body).await;
     }
 
-    /// Answers calls with the next number, until the client has finished.
-    pub(crate) async fn serve(mut self) {
-        while self.0.peek(&mut [0]).await.is_ok_and(|len| len > 0) {
-            let frame = self.frame().await;
-            match frame.kind {
-                CALL => self.reply(frame.call, frame.number() + 1).await,
-                CANCEL => {}
-                kind => panic!("kind {kind}"),
-            }
-        }
-    }
-
     /// Sends nothing more.
     pub(crate) async fn finish(mut self) -> Self {
         self.0.shutdown().await.unwrap();
@@ -217,5 +218,19 @@ impl Connection {
         // A reset is an end as well.
         let _ = self.0.read_to_end(&mut rest).await;
         assert_eq!(rest, []);
+    }
+}
+
+impl Connection {
+    /// Answers calls with the next number, until the client has finished.
+    pub(crate) async fn serve(mut self) {
+        while self.0.peek(&mut [0]).await.is_ok_and(|len| len > 0) {
+            let frame = self.frame().await;
+            match frame.kind {
+                CALL => self.reply(frame.call, frame.number() + 1).await,
+                CANCEL => {}
+                kind => panic!("kind {kind}"),
+            }
+        }
     }
 }

@@ -72,6 +72,28 @@ pub(crate) fn streaming(id: u8, channels: u8) -> Vec<u8> {
     frame(CALL, 0, &[1, 0, channels, 0], b"", id, 0, None)
 }
 
+/// An item of so many bytes, as a length is written; or the beginning of one that so many more bytes follow.
+pub(crate) fn item(id: u8, len: u8, more: Option<u8>) -> Vec<u8> {
+    frame(
+        ITEM,
+        more.is_some().into(),
+        &[],
+        &[],
+        id,
+        more.unwrap_or(0),
+        Some(len),
+    )
+}
+
+/// Items that use up a credit of 16 KiB to its last byte.
+pub(crate) fn last_credit(id: u8) -> [Vec<u8>; 2] {
+    // With 16 for each item: 12,304 and 4,080.
+    [
+        item(id, 0xf2, None),
+        frame(ITEM, 0, &[], &[7; 96], id, 0, Some(0xbd)),
+    ]
+}
+
 /// A header as it goes on the wire, with a length and a kind.
 pub(crate) fn header(len: u32, kind: u8) -> Vec<u8> {
     let [a, b, c, d] = len.to_be_bytes();

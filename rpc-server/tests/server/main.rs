@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod age;
+mod burst;
 mod cancel;
 mod drain;
 mod end_to_end;
@@ -17,6 +18,7 @@ mod hostile_peer;
 mod lifecycle;
 mod limits;
 mod memory;
+mod resets;
 mod shutdown;
 mod stopped;
 mod streams;

@@ -3,6 +3,7 @@
 pub(crate) mod child;
 pub(crate) mod flow;
 pub(crate) mod lab;
+pub(crate) mod panics;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 

@@ -95,21 +95,26 @@ impl Frame {
 impl RawPeer {
     /// Connects and sends nothing.
     pub(crate) fn connect(address: &Address) -> Self {
+        Self::try_connect(address).unwrap()
+    }
+
+    /// Connects to a server that may be gone.
+    pub(crate) fn try_connect(address: &Address) -> io::Result<Self> {
         let socket = match address {
             Address::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).unwrap();
-                stream.set_nodelay(true).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                stream.set_write_timeout(Some(PATIENCE)).unwrap();
+                let stream = TcpStream::connect((host.as_str(), *port))?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
                 RawSocket::Tcp(stream)
             }
-            Address::Unix(path) => RawSocket::unix(UnixStream::connect(path).unwrap()),
+            Address::Unix(path) => RawSocket::unix(UnixStream::connect(path)?),
             Address::UnixAbstract(name) => {
                 let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
-                RawSocket::unix(UnixStream::connect_addr(&address).unwrap())
+                RawSocket::unix(UnixStream::connect_addr(&address)?)
             }
         };
-        Self { socket }
+        Ok(Self { socket })
     }
 
     /// Connects and exchanges prefaces.
@@ -277,13 +282,12 @@ impl RawPeer {
         }
     }
 
-    /// Closes the connection without taking leave: what is on its way is lost, and the server gets a reset.
+    /// Closes the connection without taking leave. Over TCP the server gets a reset; a Unix socket has no such thing, and is closed.
     pub(crate) fn reset(self) {
-        let RawSocket::Tcp(stream) = self.socket else {
-            panic!("only TCP has resets")
-        };
-        let socket = socket2::Socket::from(stream);
-        socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        if let RawSocket::Tcp(stream) = self.socket {
+            let socket = socket2::Socket::from(stream);
+            socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        }
     }
 }
 
