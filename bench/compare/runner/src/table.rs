@@ -52,7 +52,8 @@ impl Key {
             workload: report.workload,
             transport: report.transport,
             runtime: report.runtime,
-            pinned: report.pinned,
+            // Where there is one core only, everything is pinned; elsewhere these are.
+            pinned: report.pinned && matches!(report.workload, Workload::W1 | Workload::W8),
             blocking: report.blocking,
         }
     }
@@ -73,8 +74,8 @@ impl Key {
         }
     }
 
-    /// All of it.
-    pub(crate) fn name(self) -> String {
+    /// Its workload, and how that was called.
+    pub(crate) fn subject(self) -> String {
         let Self::Run {
             workload,
             pinned,
@@ -90,7 +91,15 @@ impl Key {
             ""
         };
         let blocking = if blocking { " blocking" } else { "" };
-        format!("{workload} {}{pinned}{blocking}", self.column())
+        format!("{workload}{pinned}{blocking}")
+    }
+
+    /// All of it.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Run { .. } => format!("{} {}", self.subject(), self.column()),
+            Self::Build => self.subject(),
+        }
     }
 }
 

@@ -41,15 +41,16 @@ enum Reference {
     Itself,
 }
 
-/// One line of the table of targets.
+/// One figure that should be something.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// Workload, socket, runtime.
-    pub(crate) place: String,
+    pub(crate) key: Key,
     /// What is compared with what.
     pub(crate) what: String,
     pub(crate) limit: Limit,
     pub(crate) value: Option<f64>,
+    /// Who the best other is, where it is compared with that one.
+    pub(crate) best: Option<String>,
 }
 
 impl Limit {
@@ -273,31 +274,27 @@ impl Targets<'_> {
 
     fn target(&self, key: Key, metric: Metric, reference: Reference, limit: Limit) -> Target {
         let ours = self.table.median(key, OURS, metric);
+        let best = matches!(reference, BestOther)
+            .then(|| self.table.best_other(key, metric))
+            .flatten();
         let (against, value) = match reference {
             Itself => (String::new(), ours),
             Peer(peer) => (
                 format!(" ÷ {peer}"),
-                self.over(ours, self.table.median(key, peer, metric)),
+                over(ours, self.table.median(key, peer, metric)),
             ),
             BestOther => {
-                let best = self.table.best_other(key, metric);
-                let name = best.as_ref().map_or("", |(peer, _)| peer);
-                (
-                    format!(" ÷ best other ({name})"),
-                    self.over(ours, best.as_ref().map(|(_, summary)| summary.median)),
-                )
+                let reached = best.as_ref().map(|(_, summary)| summary.median);
+                (" ÷ best other".to_owned(), over(ours, reached))
             }
         };
         Target {
-            place: key.name(),
+            key,
             what: format!("{}{against}", metric.title()),
             limit,
             value,
+            best: best.map(|(peer, _)| peer),
         }
-    }
-
-    fn over(&self, ours: Option<f64>, other: Option<f64>) -> Option<f64> {
-        ratio(ours?, other?)
     }
 
     /// Of a stream one of two things is enough.
@@ -306,10 +303,11 @@ impl Targets<'_> {
         let ours = self.table.median(key, OURS, Metric::Rate);
         if ours.is_some_and(|rate| rate >= ENOUGH) {
             self.found.push(Target {
-                place: key.name(),
+                key,
                 what: "million items per second (or 1.2 × tonic)".to_owned(),
                 limit: AtLeast(ENOUGH / 1e6),
                 value: ours.map(|rate| rate / 1e6),
+                best: None,
             });
         } else {
             let target = self.target(key, Metric::Rate, Peer("tonic"), AtLeast(1.2));
@@ -319,6 +317,10 @@ impl Targets<'_> {
             });
         }
     }
+}
+
+fn over(ours: Option<f64>, other: Option<f64>) -> Option<f64> {
+    ratio(ours?, other?)
 }
 
 #[cfg(test)]
@@ -345,7 +347,7 @@ mod tests {
     fn found(reports: Vec<Report>, place: &str) -> Vec<Target> {
         let results = results(reports);
         let mut found = targets(&Table::new(&results));
-        found.retain(|target| target.place == place);
+        found.retain(|target| target.key.name() == place);
         found
     }
 
@@ -358,7 +360,7 @@ mod tests {
             w1(FLOOR, 6.0, false),
             w1("tarpc", 9.0, false),
         ];
-        let found = found(reports, "W1 TCP ct pinned");
+        let found = found(reports, "W1 pinned TCP ct");
         let outcomes: Vec<_> = found
             .iter()
             .map(|target| (target.value, target.outcome()))
@@ -379,7 +381,7 @@ mod tests {
     #[test]
     fn a_blocking_client_is_compared_with_a_blocking_one() {
         let reports = vec![w1(OURS, 5.0, true), w1(FLOOR, 4.0, true), w1(FLOOR, 9.0, false)];
-        let found = found(reports, "W1 TCP ct pinned blocking");
+        let found = found(reports, "W1 pinned blocking TCP ct");
         assert_eq!(found[0].value, Some(1.25));
         assert_eq!(found[0].outcome(), Outcome::NotReached);
     }

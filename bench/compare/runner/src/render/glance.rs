@@ -103,10 +103,10 @@ pub(crate) fn glance(table: &Table<'_>) -> String {
             || "–".to_owned(),
             |(peer, summary)| format!("{} ({peer})", row.metric.write(summary.median)),
         );
-        let (ours, best) = if best_is_ahead {
-            (written(OURS), format!("**{best}**"))
-        } else {
-            (format!("**{}**", written(OURS)), best)
+        let (ours, best) = match ours {
+            None => (written(OURS), best),
+            Some(_) if best_is_ahead => (written(OURS), format!("**{best}**")),
+            Some(_) => (format!("**{}**", written(OURS)), best),
         };
         text += &format!("| {} | {} | {ours} | {best} |\n", row.title, written(floor));
     }

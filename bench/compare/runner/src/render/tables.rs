@@ -52,7 +52,7 @@ pub(super) fn comparison(table: &Table<'_>, keys: &[Key], metric: Metric) -> Opt
         "less is better"
     };
     Some(format!(
-        "{} ({better}; behind · the ratio to {})\n\n| | {} |\n|---|{}\n{}",
+        "{} ({better}; after · the ratio to {})\n\n| | {} |\n|---|{}\n{}",
         metric.title(),
         floor(first),
         columns.join(" | "),
@@ -101,6 +101,9 @@ fn standing(table: &Table<'_>, key: Key, metric: Metric) -> String {
         .unwrap_or_else(|| "–".to_owned())
 }
 
+/// A target that no cell of a run measures.
+const SCALING: &str = "| scaling | calls/s per core from one core to two; p99 of small calls beside a slow or huge one on other connections | flat; ≤ 1.1 | | see the notes |\n";
+
 /// Every target, and whether it is reached.
 pub(super) fn targets(table: &Table<'_>) -> String {
     let targets = targets::targets(table);
@@ -111,28 +114,65 @@ pub(super) fn targets(table: &Table<'_>) -> String {
             .count()
     };
     let mut text = format!(
-        "{} reached, {} not reached, {} not measured in this run. Ratios are of medians. What stands in the way of those that are not reached is in the notes below.\n\n| | | target | measured | |\n|---|---|---|---|---|\n",
+        "Of {} figures {} reach their target, {} do not (in bold), {} were not measured in this run. Ratios are of medians. What stands in the way of those that do not is in the notes below.\n\n| | | target | measured | |\n|---|---|---|---|---|\n",
+        targets.len(),
         count(Outcome::Reached),
         count(Outcome::NotReached),
         count(Outcome::NotMeasured)
     );
-    text.extend(targets.iter().map(target_row));
-    text
+    let mut rows: Vec<Vec<&Target>> = Vec::new();
+    for target in &targets {
+        match rows.iter_mut().find(|row| belong_together(row[0], target)) {
+            Some(row) => row.push(target),
+            None => rows.push(vec![target]),
+        }
+    }
+    text.extend(rows.iter().map(|row| target_row(row)));
+    text + SCALING
 }
 
-fn target_row(target: &Target) -> String {
-    let value = target
-        .value
-        .map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"));
-    let outcome = match target.outcome() {
-        Outcome::Reached => "reached",
-        Outcome::NotReached => "**not reached**",
-        Outcome::NotMeasured => "not measured",
+/// Whether the same is asked of both, over different sockets.
+fn belong_together(one: &Target, other: &Target) -> bool {
+    one.key.subject() == other.key.subject() && one.what == other.what && one.limit == other.limit
+}
+
+fn target_row(row: &[&Target]) -> String {
+    let outcomes: Vec<Outcome> = row.iter().map(|target| target.outcome()).collect();
+    let outcome = match (
+        outcomes.contains(&Outcome::Reached),
+        outcomes.contains(&Outcome::NotReached),
+    ) {
+        (true, false) => "reached",
+        (true, true) => "in part",
+        (false, true) => "**not reached**",
+        (false, false) => "not measured",
     };
+    let figures: Vec<String> = row.iter().filter_map(|target| target_figure(target)).collect();
+    let first = row[0];
     format!(
-        "| {} | {} | {} | {value} | {outcome} |\n",
-        target.place, target.what, target.limit
+        "| {} | {} | {} | {} | {outcome} |\n",
+        first.key.subject(),
+        first.what,
+        first.limit,
+        figures.join(", ")
     )
+}
+
+fn target_figure(target: &Target) -> Option<String> {
+    let best = target
+        .best
+        .as_ref()
+        .map_or_else(String::new, |peer| format!(" ({peer})"));
+    let figure = format!("{:.2}{best}", target.value?);
+    let figure = if target.outcome() == Outcome::Reached {
+        figure
+    } else {
+        format!("**{figure}**")
+    };
+    Some(match target.key {
+        Key::Run { .. } => format!("{} {figure}", target.key.column()),
+        Key::Build => figure,
+    })
 }
 
 /// Every figure in which another peer is ahead.
@@ -269,6 +309,32 @@ mod tests {
         assert!(text.contains("| *ours ÷ best other* | 0.62 (volo) |"), "{text}");
         assert!(losses(&table).contains("| W5s Unix ct | GiB/s | 2.50 | 4.00 (volo) |"));
         assert_eq!(comparison(&table, &[KEY], Metric::P50), None);
+    }
+
+    #[test]
+    fn a_target_is_one_row_for_all_sockets() {
+        let unix = |peer, gib| {
+            let mut report = with_gib(peer, gib);
+            report.workload = Workload::W5l;
+            report
+        };
+        let tcp = |peer, gib| {
+            let mut report = unix(peer, gib);
+            report.transport = Transport::Tcp;
+            report
+        };
+        let results = results(vec![
+            unix(OURS, 2.0),
+            unix("vox", 0.4),
+            unix("tarpc", 0.2),
+            tcp(OURS, 2.0),
+            tcp("vox", 0.5),
+        ]);
+        let text = targets(&Table::new(&results));
+        let row =
+            "| W5l | GiB/s ÷ best other | ≥ 4.5 | TCP ct **4.00 (vox)**, Unix ct 5.00 (vox) | in part |";
+        assert!(text.contains(row), "{text}");
+        assert!(text.contains("1 reach their target, 1 do not"), "{text}");
     }
 
     #[test]
