@@ -174,6 +174,27 @@ impl RecvBuffer {
         }
     }
 
+    /// Lends the memory to the other buffers of this thread, if nothing is in it: until the next [`spare`](Self::spare), which takes some again. For a buffer whose owner waits.
+    pub fn rest(&mut self) {
+        if !self.segment.is_empty() {
+            return;
+        }
+        for (memory, allocated) in [
+            (&mut self.segment, &mut self.segment_allocated),
+            (&mut self.retired, &mut self.retired_allocated),
+        ] {
+            // As long as there are bodies in it, it is nobody else's.
+            if *allocated > 0 && memory.try_reclaim(*allocated) {
+                *allocated = 0;
+                lent::give(std::mem::take(memory));
+            }
+        }
+        if self.segment_allocated == 0 {
+            self.shared = false;
+            self.segment_number += 1;
+        }
+    }
+
     /// How many bytes have been moved from where they had been read to, since the start.
     pub fn copied_bytes(&self) -> u64 {
         self.copied
@@ -215,8 +236,10 @@ impl RecvBuffer {
             self.count_move(before, unread);
             return self.align();
         }
-        let old = std::mem::replace(&mut self.retired, BytesMut::with_capacity(goal));
-        let old_allocated = std::mem::replace(&mut self.retired_allocated, goal);
+        let fresh = lent::take(goal);
+        let fresh_allocated = fresh.capacity();
+        let old = std::mem::replace(&mut self.retired, fresh);
+        let old_allocated = std::mem::replace(&mut self.retired_allocated, fresh_allocated);
         self.change_to_retired();
         // Of the two that are left, the larger one that is not too small for the next time.
         if old_allocated > self.retired_allocated {
@@ -294,6 +317,44 @@ pub(crate) fn aligned_memory(len: usize) -> BytesMut {
     memory.resize(padding, 0);
     memory.advance(padding);
     memory
+}
+
+/// Memory of buffers whose owners wait, per thread: idle connections have none, however many they are.
+mod lent {
+    use std::cell::RefCell;
+
+    use super::{BytesMut, MAX_SEGMENT};
+
+    /// Segments that are kept.
+    const KEEP: usize = 8;
+
+    thread_local! {
+        static SEGMENTS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Keeps an empty segment.
+    pub(super) fn give(segment: BytesMut) {
+        // At the end of a thread there is no list, and the segment is dropped with the closure.
+        let _ = SEGMENTS.try_with(|segments| {
+            let mut segments = segments.borrow_mut();
+            if segments.len() < KEEP && segment.capacity() <= 2 * MAX_SEGMENT {
+                segments.push(segment);
+            }
+        });
+    }
+
+    /// An empty segment of at least `len` bytes.
+    pub(super) fn take(len: usize) -> BytesMut {
+        let kept = SEGMENTS.try_with(|segments| {
+            let mut segments = segments.borrow_mut();
+            let fits = |segment: &BytesMut| (len..=4 * len).contains(&segment.capacity());
+            let index = segments.iter().rposition(fits)?;
+            Some(segments.swap_remove(index))
+        });
+        kept.ok()
+            .flatten()
+            .unwrap_or_else(|| BytesMut::with_capacity(len))
+    }
 }
 
 /// Alignment of the strictest archive.

@@ -214,13 +214,13 @@ impl Bulks {
         flow.frames.push_back((frame, header));
     }
 
-    /// Commits the next chunk. False if there is none.
-    pub(crate) fn commit_next(&mut self, pieces: &mut Pieces) -> bool {
+    /// Commits the next chunk, of about `chunk_len` bytes. False if there is none.
+    pub(crate) fn commit_next(&mut self, pieces: &mut Pieces, chunk_len: usize) -> bool {
         self.activate();
         let Some(call) = self.active.pop_front() else {
             return false;
         };
-        if self.commit_chunk(call, pieces) {
+        if self.commit_chunk(call, pieces, self.allowed(chunk_len)) {
             self.active.push_back(call);
         } else {
             self.commit_followers(call, pieces);
@@ -283,8 +283,7 @@ impl Bulks {
     }
 
     /// Commits the next chunk of an active bulk. False if it was the last.
-    fn commit_chunk(&mut self, call: CallId, pieces: &mut Pieces) -> bool {
-        let chunk_len = self.chunk_len();
+    fn commit_chunk(&mut self, call: CallId, pieces: &mut Pieces, chunk_len: usize) -> bool {
         let Some(flow) = self.flows.get_mut(&call) else {
             return false;
         };
@@ -351,9 +350,9 @@ impl Bulks {
     }
 
     /// A multiple of the padding, so that only the last chunk is padded.
-    fn chunk_len(&self) -> usize {
+    fn allowed(&self, chunk_len: usize) -> usize {
         let max_frame = usize::try_from(self.max_frame).unwrap_or(usize::MAX);
-        let len = CHUNK_LEN.min(max_frame);
+        let len = chunk_len.min(max_frame);
         (len - len % HEADER_LEN).max(HEADER_LEN)
     }
 }

@@ -621,3 +621,19 @@ fn an_aborted_bulk_gives_its_attachments_free() {
     queue.release();
     assert_eq!(queue.len(), 0);
 }
+
+#[test]
+fn chunks_grow_where_nothing_else_is_sent_and_are_short_again_when_something_is() {
+    let mut queue = limited(u64::MAX);
+    push(&mut queue, Kind::Reply, 1, 64 << 20);
+    let mut longest = 0;
+    for written in 0..200 {
+        longest = queue.committed_len();
+        assert!(longest <= CHUNK_LEN + 32 || written >= 32, "{longest}");
+        write(&mut queue, 4, usize::MAX);
+    }
+    assert_eq!(longest, 100_000 + 16, "as long as the peer takes");
+    push(&mut queue, Kind::Reply, 2, 16);
+    write(&mut queue, 4, usize::MAX);
+    assert_eq!(queue.committed_len(), CHUNK_LEN + 16);
+}

@@ -1,5 +1,7 @@
 //! Inbox: frames of the peer, and bodies that arrive in chunks, each read from the socket straight into the memory it stays in.
 
+use std::collections::VecDeque;
+
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -55,12 +57,25 @@ pub struct Inbox {
     /// Whether a large chunk is likely to be next, of which as little as possible shall be read into the buffer.
     chunk_expected: bool,
     copied: u64,
+    spent: Spent,
 }
 
 impl Inbox {
     /// An empty inbox; memory is taken by the first [`spare`](Self::spare).
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that uses the memory of bodies in chunks again once they have been dropped: of the last one, and of others as long as they are `len` bytes together. The first touch of
+    /// new memory costs more than reading a body into it.
+    pub fn recycling(len: usize) -> Self {
+        Self {
+            spent: Spent {
+                most: len,
+                ..Spent::default()
+            },
+            ..Self::default()
+        }
     }
 
     /// Room for the next read, never none: as a rule the receive buffer's, and while a chunk is being read, its body's.
@@ -134,16 +149,13 @@ impl Inbox {
     pub fn begin(&mut self, call: CallId, first: &[u8], total: u32) {
         let total = total as usize;
         debug_assert!(total > first.len() && !self.is_incomplete(call));
-        let most = FIRST_MEMORY.max(2 * first.len());
-        // Halves of the total, so that memory that doubles comes to be as long as the body, and not up to twice as long.
-        let mut len = total;
-        while len > most {
-            len = len.div_ceil(2);
-        }
-        let mut memory = aligned_memory(len.max(first.len()) + BEHIND);
-        memory.extend_from_slice(first);
         self.copied += first.len() as u64;
         self.chunk_expected = first.len() >= DIRECT;
+        let mut memory = self
+            .spent
+            .take(total + BEHIND)
+            .unwrap_or_else(|| first_memory(first.len(), total));
+        memory.extend_from_slice(first);
         self.bodies.push(Body {
             call,
             memory: Some(memory),
@@ -224,10 +236,18 @@ impl Inbox {
         }
     }
 
+    /// Lends receive memory in which nothing is to other connections of this thread; see [`RecvBuffer::rest`].
+    pub fn rest(&mut self) {
+        if self.reading.is_none() {
+            self.buffer.rest();
+        }
+    }
+
     /// Gives the memory back that holds nothing.
     pub fn release(&mut self) {
         self.settle();
         self.buffer.release();
+        self.spent.bodies = VecDeque::new();
         if self.bodies.is_empty() {
             self.bodies = Vec::new();
         }
@@ -314,13 +334,57 @@ impl Inbox {
             return Some(Received::Dropped { call });
         };
         let body = if memory.as_ptr().addr().is_multiple_of(ALIGNMENT) {
-            memory.freeze()
+            let body = memory.freeze();
+            self.spent.keep(&body);
+            body
         } else {
             self.copied += memory.len() as u64;
             aligned_copy(&memory)
         };
         Some(Received::Body { call, body })
     }
+}
+
+/// Bodies that were handed out, whose memory is used again when nobody else refers to it.
+#[derive(Default)]
+struct Spent {
+    /// The oldest in front.
+    bodies: VecDeque<Bytes>,
+    /// Bytes that are kept besides the last body; nothing at all if this is zero.
+    most: usize,
+}
+
+impl Spent {
+    fn keep(&mut self, body: &Bytes) {
+        if self.most == 0 {
+            return;
+        }
+        self.bodies.push_back(body.clone());
+        let mut len: usize = self.bodies.iter().map(Bytes::len).sum();
+        while self.bodies.len() > 1 && len > self.most {
+            len -= self.bodies.pop_front().map_or(0, |body| body.len());
+        }
+    }
+
+    /// Empty memory for `len` bytes, if there is some that is not much longer.
+    fn take(&mut self, len: usize) -> Option<BytesMut> {
+        let fits = |body: &Bytes| body.len() + BEHIND >= len && body.len() <= 2 * len && body.is_unique();
+        let index = self.bodies.iter().position(fits)?;
+        let mut memory = self.bodies.remove(index)?.try_into_mut().ok()?;
+        memory.clear();
+        let is_usable = memory.capacity() >= len && memory.as_ptr().addr().is_multiple_of(ALIGNMENT);
+        is_usable.then_some(memory)
+    }
+}
+
+/// Memory for a body of which `arrived` bytes are there: halves of the total, so that memory that doubles comes to be as long as the body, and not up to twice as long.
+fn first_memory(arrived: usize, total: usize) -> BytesMut {
+    let most = FIRST_MEMORY.max(2 * arrived);
+    let mut len = total;
+    while len > most {
+        len = len.div_ceil(2);
+    }
+    aligned_memory(len.max(arrived) + BEHIND)
 }
 
 impl std::fmt::Debug for Inbox {

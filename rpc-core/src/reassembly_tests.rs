@@ -557,3 +557,50 @@ fn an_idle_inbox_holds_nothing() {
     assert_eq!(inbox.received(), 8_000 - 32, "an incomplete body is kept");
     assert_eq!(inbox.expected(), 16 + 8_992);
 }
+
+/// All of a body in chunks of 64 KiB.
+fn body(inbox: &mut Inbox, call: u32, len: usize) -> Bytes {
+    let mut stream = first(call, 64 << 10, len);
+    for left in (0..len - (64 << 10)).step_by(64 << 10) {
+        stream.extend(chunk(call, (len - (64 << 10) - left).min(64 << 10)));
+    }
+    let (_, _, received) = pour(inbox, &stream);
+    match received.last() {
+        Some(Received::Body { body, .. }) => body.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn memory_of_a_body_that_was_dropped_is_used_for_the_next_one() {
+    let mut inbox = Inbox::recycling(2 << 20);
+    let one = body(&mut inbox, 1, 1 << 20);
+    let (whole, place) = (one.to_vec(), one.as_ptr());
+    let other = body(&mut inbox, 2, 1 << 20);
+    assert_ne!(other.as_ptr(), place, "the first is still held");
+    assert_eq!(one, whole, "and is as it was");
+    drop(one);
+    let third = body(&mut inbox, 3, (1 << 20) - 1_000);
+    assert_eq!(third.as_ptr(), place);
+    assert_eq!(third, body(&mut Inbox::new(), 3, (1 << 20) - 1_000));
+    drop((other, third));
+    // Not for one that is much shorter, nor longer.
+    assert_ne!(body(&mut inbox, 4, 400_000).as_ptr(), place);
+    inbox.release();
+    assert!(inbox.spent.bodies.is_empty());
+}
+
+#[test]
+fn no_more_memory_is_kept_than_was_asked_for_but_that_of_the_last_body() {
+    let mut inbox = Inbox::recycling(1 << 20);
+    for call in 0..10 {
+        body(&mut inbox, call, 300_000 + 1_000 * call as usize);
+        let kept: usize = inbox.spent.bodies.iter().map(Bytes::len).sum();
+        assert!(kept <= 1 << 20);
+    }
+    body(&mut inbox, 10, 5 << 20);
+    assert_eq!(inbox.spent.bodies.len(), 1);
+    let mut inbox = Inbox::new();
+    body(&mut inbox, 1, 1 << 20);
+    assert!(inbox.spent.bodies.is_empty());
+}

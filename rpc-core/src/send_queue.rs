@@ -26,7 +26,13 @@ pub struct SendQueue {
     bulks: Bulks,
     /// Offset in the stream behind the last chunk; before the first one, that at which it could have been.
     last_chunk: u64,
+    /// Chunks in a row, with nothing else committed between them.
+    undisturbed: u32,
 }
+
+/// After how many chunks without another frame between them they double in length, and how often.
+const CALM_CHUNKS: u32 = 32;
+const DOUBLINGS: u32 = 2;
 
 impl SendQueue {
     /// An empty queue.
@@ -54,6 +60,7 @@ impl SendQueue {
         if !self.bulks.takes(header.call, frame.body_len()) {
             self.pieces.push_frame(frame, header);
             let end = self.pieces.enqueued;
+            self.undisturbed = 0;
             self.commit();
             return Some(end);
         }
@@ -75,6 +82,7 @@ impl SendQueue {
         self.pieces.push_bytes(body);
         self.pieces
             .push_bytes([0; HEADER_LEN].get(..padding).unwrap_or_default());
+        self.undisturbed = 0;
         self.commit();
     }
 
@@ -157,7 +165,10 @@ impl SendQueue {
     /// Commits chunks: one when there is nothing else to write, so that whatever comes next waits for no more than that, and one for every [`CHUNK_LEN`] bytes of other frames, which could otherwise keep bulks back for good.
     fn commit(&mut self) {
         while !self.bulks.is_empty() && (self.pieces.unsent == 0 || self.is_chunk_due()) {
-            if !self.bulks.commit_next(&mut self.pieces) {
+            // Where nobody else has had anything to send for a while, nobody waits for a longer chunk.
+            let chunk_len = CHUNK_LEN << (self.undisturbed / CALM_CHUNKS).min(DOUBLINGS);
+            self.undisturbed = self.undisturbed.saturating_add(1);
+            if !self.bulks.commit_next(&mut self.pieces, chunk_len) {
                 debug_assert!(false, "a bulk that is never active");
                 return;
             }

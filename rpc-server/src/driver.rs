@@ -208,7 +208,11 @@ impl Driver {
         }
         self.report_copies();
         again |= self.ready.leave();
-        Ok(self.arm(cx, now)? || again)
+        again |= self.arm(cx, now)?;
+        if !again && self.connection.in_flight() == 0 {
+            self.connection.rest();
+        }
+        Ok(again)
     }
 
     /// Whether the connection holds so much for its peer that it takes no further calls until some are done.

@@ -91,13 +91,20 @@ pub(crate) enum Incoming {
     Ended,
 }
 
+/// How much memory of long answers a client keeps for the next ones, besides that of the last.
+const RECYCLED: usize = 8 << 20;
+
 impl Link {
     pub(crate) fn new(side: Side, limits: Limits, now: Instant) -> Self {
         debug_assert!(limits.check().is_ok(), "{limits:?}");
         // A timeout beyond what the clock can count is as good as none: half a century.
         let until = now.checked_add(limits.handshake_timeout).unwrap_or(now + FOREVER);
         let mut link = Self {
-            recv: Inbox::new(),
+            recv: match side {
+                // Answers are the owner's business; what clients upload is not kept for each of them.
+                Side::Client => Inbox::recycling(RECYCLED),
+                Side::Server => Inbox::new(),
+            },
             send: SendQueue::new(),
             limits,
             patience: Patience::new(now, limits.max_calls),

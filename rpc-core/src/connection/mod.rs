@@ -75,6 +75,11 @@ macro_rules! drive_methods {
             self.link.recv.copied_bytes() + self.link.send.copied_bytes()
         }
 
+        /// Lends receive memory in which nothing is to other connections of this thread. For an owner that is about to wait for more bytes.
+        pub fn rest(&mut self) {
+            self.link.recv.rest();
+        }
+
         /// Gives back memory that holds nothing. For connections that have been idle for a while.
         pub fn release_memory(&mut self) {
             self.link.recv.release();

@@ -139,16 +139,18 @@ impl<T: Wire, const N: usize> Wire for [T; N] {
         format!("[{}; {N}]", T::describe(schema))
     }
 
+    #[inline]
     fn serialize(&self, encoder: &mut Encoder<'_>) -> Result<Self::Resolver, EncodeError> {
-        Serialize::serialize(&self.each_ref().map(ByRef), encoder)
+        T::serialize_array(self, encoder)
     }
 
+    #[inline]
     fn resolve(&self, resolver: Self::Resolver, out: Place<Self::Archived>) {
-        Archive::resolve(&self.each_ref().map(ByRef), resolver, out);
+        T::resolve_array(self, resolver, out);
     }
 
+    #[inline]
     fn deserialize(archived: &Self::Archived, decoder: &mut Decoder) -> Result<Self, ArchiveError> {
-        let values = T::deserialize_slice(archived, decoder)?;
-        Self::try_from(values).map_err(|_| ArchiveError::Invalid)
+        T::deserialize_array(archived, decoder)
     }
 }

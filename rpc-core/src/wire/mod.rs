@@ -81,6 +81,35 @@ pub trait Wire: Sized + 'static {
         ArchivedVec::serialize_from_iter::<With<Self, AsWire>, _, _>(slice.iter().map(With::cast), encoder)
     }
 
+    /// Writes what lies out of line of each element of an array.
+    #[doc(hidden)]
+    fn serialize_array<const N: usize>(
+        array: &[Self; N],
+        encoder: &mut Encoder<'_>,
+    ) -> Result<[Self::Resolver; N], EncodeError> {
+        rkyv::Serialize::serialize(&array.each_ref().map(ByRef), encoder)
+    }
+
+    /// Writes the elements of an array; types that are archived as they lie in memory do it in one copy.
+    #[doc(hidden)]
+    fn resolve_array<const N: usize>(
+        array: &[Self; N],
+        resolver: [Self::Resolver; N],
+        out: Place<[Self::Archived; N]>,
+    ) {
+        rkyv::Archive::resolve(&array.each_ref().map(ByRef), resolver, out);
+    }
+
+    /// Reads the elements of an array.
+    #[doc(hidden)]
+    fn deserialize_array<const N: usize>(
+        archived: &[Self::Archived; N],
+        decoder: &mut Decoder,
+    ) -> Result<[Self; N], ArchiveError> {
+        let values = Self::deserialize_slice(archived, decoder)?;
+        <[Self; N]>::try_from(values).map_err(|_| ArchiveError::Invalid)
+    }
+
     /// Reads a sequence of values; memory is reserved once, within the decoder's budget.
     #[doc(hidden)]
     fn deserialize_slice(slice: &[Self::Archived], decoder: &mut Decoder) -> Result<Vec<Self>, ArchiveError> {

@@ -43,6 +43,36 @@ macro_rules! scalars {
             fn serialize_slice(slice: &[Self], encoder: &mut Encoder<'_>) -> Result<VecResolver, EncodeError> {
                 ArchivedVec::serialize_from_slice(slice, encoder)
             }
+
+            #[inline]
+            fn deserialize_slice(
+                slice: &[Self::Archived],
+                decoder: &mut Decoder,
+            ) -> Result<Vec<Self>, ArchiveError> {
+                decoder.charge::<Self>(slice.len())?;
+                Ok(slice.iter().map(|$archived| $native).collect())
+            }
+
+            #[inline]
+            fn serialize_array<const N: usize>(
+                _: &[Self; N],
+                _: &mut Encoder<'_>,
+            ) -> Result<[(); N], EncodeError> {
+                Ok([(); N])
+            }
+
+            #[inline]
+            fn resolve_array<const N: usize>(array: &[Self; N], _: [(); N], out: Place<[Self::Archived; N]>) {
+                out.write(array.map(Into::into));
+            }
+
+            #[inline]
+            fn deserialize_array<const N: usize>(
+                archived: &[Self::Archived; N],
+                _: &mut Decoder,
+            ) -> Result<[Self; N], ArchiveError> {
+                Ok(archived.each_ref().map(|$archived| $native))
+            }
         }
     )*};
 }
