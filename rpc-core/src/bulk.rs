@@ -167,6 +167,9 @@ impl Default for Bulks {
     }
 }
 
+/// What the first frame of a bulk carries. The peer has to copy it to where the body will be, and reads into that what follows.
+const FIRST_LEN: usize = 4 << 10;
+
 impl Bulks {
     pub(crate) fn set_limits(&mut self, max_frame: u32, max_incomplete: u64) {
         debug_assert!(
@@ -301,7 +304,7 @@ impl Bulks {
                 let Some((frame, header)) = flow.frames.pop_front() else {
                     return false;
                 };
-                let len = chunk_len.min(frame.body_len());
+                let len = FIRST_LEN.min(chunk_len).min(frame.body_len());
                 self.progress.push_back(Progress::Begun(call, header.kind));
                 let cut = flow.cut.insert(Cut::new(frame, header, len));
                 // The header of the first frame is in front of the body.
