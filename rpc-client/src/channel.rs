@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rpc_core::{Caller, FrameBuf, OutgoingCall};
@@ -15,10 +14,10 @@ use crate::dial::dial;
 use crate::error::ConnectError;
 use crate::frame_pool;
 use crate::keep_alive::KeepAlive;
+use crate::links::Links;
 use crate::pending::PendingCall;
-use crate::reconnect::Link;
 
-/// A connection to a server that is made again when it is lost. Cloning it is cheap; clones share the connection.
+/// A connection to a server that is made again when it is lost, or [several](ChannelBuilder::connections). Cloning it is cheap; clones share the connections.
 ///
 /// Generated clients take it as their caller. A call may be polled on any thread and in any runtime; the connection lives in the runtime in
 /// which the channel was connected, and ends when the last clone and the last call are gone.
@@ -28,11 +27,16 @@ use crate::reconnect::Link;
 /// When the connection is lost, every call that waits for an answer fails, and says whether the method may have run; none is repeated.
 /// The next call dials again. While that fails, calls fail at once with the last error, and the server is tried again after a
 /// pause that grows from 50 ms to 2 s (30 s if it is of another build). A server that announces its shutdown finishes the calls that it has taken; new ones go to a new connection, and so
-/// does, once, a call of up to 4 KiB that it says it did not take.
+/// does, once for each connection that the channel may have, a call of up to 4 KiB that it says it did not take.
 ///
 /// # Many calls
 ///
-/// A server states how many calls it takes at a time. Further ones wait for their turn, in order, within their deadlines.
+/// A server states how many calls it takes at a time on a connection. Further ones wait for their turn, in order, within their deadlines.
+///
+/// # Several connections
+///
+/// With [`ChannelBuilder::connections`], a call goes to the least busy connection, and what was said of lost ones holds for each of them, but for this: as long as another one takes calls, none waits or
+/// fails for the one that is lost, and a call of up to 4 KiB of which nothing had left goes to another by itself.
 #[derive(Clone)]
 pub struct Channel(pub(crate) Arc<Inner>);
 
@@ -44,10 +48,8 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     /// Where drivers live. A call may be polled elsewhere.
     pub(crate) runtime: Handle,
-    pub(crate) link: Link,
+    pub(crate) links: Links,
     pub(crate) keep_alive: Option<Arc<KeepAlive>>,
-    /// The longest call that the server accepts, as it said when it last greeted.
-    max_body: AtomicU32,
 }
 
 impl Channel {
@@ -78,13 +80,13 @@ impl Channel {
         &self.0.address
     }
 
-    /// Bytes of frames that were copied from one buffer to another on the connection in use: small ones gathered into one write, and the beginnings of
+    /// Bytes of frames that were copied from one buffer to another on the connections in use: small ones gathered into one write, and the beginnings of
     /// frames that a read had cut. Zero without a connection.
     pub fn copied_bytes(&self) -> u64 {
-        self.0
-            .link
-            .current()
-            .map_or(0, |shared| shared.lock().connection.copied_bytes())
+        let connections = self.0.links.current();
+        connections
+            .map(|shared| shared.lock().connection.copied_bytes())
+            .sum()
     }
 
     pub(crate) async fn open(address: Address, settings: Settings) -> Result<Self, ConnectError> {
@@ -92,29 +94,21 @@ impl Channel {
             .keep_alive
             .map(|interval| Arc::new(KeepAlive::new(interval, settings.keep_alive_timeout)));
         let shared = dial(&address, &settings, keep_alive.clone()).await?;
-        let max_body = AtomicU32::new(shared.max_body());
         let inner = Inner {
             peer: address.to_string(),
             address,
             settings,
             runtime: Handle::current(),
-            link: Link::new(shared),
+            links: Links::new(shared, settings.connections),
             keep_alive,
-            max_body,
         };
         Ok(Self(Arc::new(inner)))
     }
 }
 
-impl Inner {
-    pub(crate) fn set_max_body(&self, len: u32) {
-        self.max_body.store(len, Ordering::Relaxed);
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.link.close();
+        self.links.close();
     }
 }
 
@@ -126,7 +120,7 @@ impl Caller for Channel {
     }
 
     fn max_body(&self) -> usize {
-        usize::try_from(self.0.max_body.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+        usize::try_from(self.0.links.max_body()).unwrap_or(usize::MAX)
     }
 
     fn start(&self, call: OutgoingCall) -> PendingCall {

@@ -18,6 +18,8 @@ pub struct ChannelBuilder {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
+    /// At least one.
+    pub(crate) connections: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) keep_alive: Option<Duration>,
@@ -35,6 +37,36 @@ impl ChannelBuilder {
     /// Sets what this side accepts: the longest reply, calls in flight, and with `handshake_timeout` how long the server may take to greet.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
+        self
+    }
+
+    /// Sets how many connections the channel may have. Default: 1. Zero counts as one.
+    ///
+    /// [`connect`](Self::connect) makes the first. A call that finds all of them busy has another one made, for the calls that follow: it does not wait for it. So a channel whose calls
+    /// come one after the other stays with one connection. Each is dialled, asked whether it is there, lost and made again by itself, and what becomes of one fails no call that another could
+    /// take. A connection stays until its server closes it or the last clone of the channel is gone.
+    ///
+    /// A call goes to the connection that is least busy: the one with the fewest bytes waiting to be sent, or still to come of answers that have begun, where every call in flight counts as
+    /// 4 KiB. Those that are equally busy take turns. A call waits for a slot only while no connection has one, and takes the first that becomes free on any of them.
+    ///
+    /// # When it helps
+    ///
+    /// With long bodies among small calls over TCP: what the kernel holds of a body, nothing on the same connection can overtake. And with a server of several reactors, since a connection
+    /// belongs to one of them. Many small calls alone are better off with one connection, where each write carries more of them.
+    ///
+    /// A server's limits are for each connection: calls in flight, memory. Choosing looks at all of them, so a handful is meant. Calls are no more in order than on one
+    /// connection: the server may see two of them in either.
+    ///
+    /// ```no_run
+    /// # async fn connect() -> Result<(), rpc_client::ConnectError> {
+    /// use rpc_client::Channel;
+    ///
+    /// let channel = Channel::builder().connections(2).connect("tcp://127.0.0.1:7000").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.settings.connections = connections.max(1);
         self
     }
 
@@ -68,7 +100,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// Connects, and waits until the server has greeted.
+    /// Connects, and waits until the server has greeted: on one connection, however many the channel may have.
     ///
     /// # Errors
     ///
@@ -98,6 +130,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            connections: 1,
             connect_timeout: Duration::from_secs(5),
             call_timeout: None,
             keep_alive: Some(Duration::from_secs(30)),

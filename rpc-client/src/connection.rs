@@ -19,6 +19,7 @@ use crate::channels::ChannelTable;
 use crate::clock;
 use crate::error::Lost;
 use crate::keep_alive::{KeepAlive, Silence};
+use crate::load::Load;
 use crate::waiters::{Key, Outcome, Removed, Waiters};
 use crate::waiting::{Ticket, Turn, WaitQueue, earlier};
 
@@ -40,6 +41,8 @@ pub(crate) struct State {
     channels: ChannelTable,
     queue: WaitQueue,
     silence: Silence,
+    /// Where callers read how busy the connection is, as long as it takes calls and there are others to choose from.
+    load: Option<Arc<Load>>,
     /// The driver's waker, once it has been polled.
     driver: Option<Waker>,
     /// Whether the driver was woken and has not looked yet: callers wake it once, however many they are.
@@ -93,6 +96,7 @@ impl Shared {
             channels: ChannelTable::new(limits.stream_credit),
             silence: Silence::new(keep_alive, now),
             queue: WaitQueue::default(),
+            load: None,
             driver: None,
             notified: false,
             armed: None,
@@ -131,10 +135,10 @@ impl Shared {
             // What the socket does not take, and its errors, are the driver's.
             Start::Started(_) | Start::Sent if alone && matches!(state.write(), Ok(Written::All)) => {}
             Start::Started(_) | Start::Sent => woken = state.notify_driver(),
-            // A grant that was not used goes to the next.
-            Start::Failed(_) => state.grant_slots(&mut granted),
-            Start::Unusable | Start::Waiting(_) => {}
+            Start::Failed(_) | Start::Unusable | Start::Waiting(_) => {}
         }
+        // A grant that was not used goes to the next.
+        state.settle(&mut granted);
         if state.is_timer_late() {
             woken = woken.or_else(|| state.notify_driver());
         }
@@ -165,7 +169,7 @@ impl Shared {
             let failure = CallFailure::local(FailureKind::Cancelled, true, "call was dropped");
             state.channels.failed(call, &failure, &mut ends);
             // A call of which nothing was sent leaves its slot at once.
-            state.grant_slots(&mut ends);
+            state.settle(&mut ends);
             // Besides writing the cancel, the driver may find that this was the last call of a connection that is closing.
             woken = state.notify_driver();
         }
@@ -182,9 +186,23 @@ impl Shared {
         let mut granted = Vec::new();
         let mut state = self.lock();
         state.queue.leave(ticket);
-        state.grant_slots(&mut granted);
+        state.settle(&mut granted);
         drop(state);
         wake_all(&mut granted);
+    }
+
+    /// Wakes those who wait for a slot, so that they look for one elsewhere. They keep their places.
+    pub(crate) fn wake_queued(&self) {
+        let mut woken = Vec::new();
+        self.lock().queue.all(&mut woken);
+        wake_all(&mut woken);
+    }
+
+    /// Tells from now on, until it takes no more calls, how busy the connection is.
+    pub(crate) fn count(&self, load: Arc<Load>) {
+        let mut state = self.lock();
+        state.load = Some(load);
+        state.tell_load();
     }
 
     /// Takes note that no channel refers to the connection any more. It ends when its calls have.
@@ -376,7 +394,7 @@ impl State {
                 Err(error) => break Err(Lost::Connection(error)),
             }
         };
-        self.grant_slots(woken);
+        self.settle(woken);
         result
     }
 
@@ -464,11 +482,25 @@ impl State {
             && u32::try_from(taken).is_ok_and(|taken| taken < self.connection.capacity())
     }
 
-    /// Grants free slots to those who wait.
-    pub(crate) fn grant_slots(&mut self, woken: &mut Vec<Waker>) {
+    /// Draws the conclusions from what was done: grants free slots to those who wait, and tells how busy the connection is.
+    pub(crate) fn settle(&mut self, woken: &mut Vec<Waker>) {
         while self.queue.waiting() > 0 && self.has_slot_to_give() {
             woken.extend(self.queue.grant());
         }
+        self.tell_load();
+    }
+
+    fn tell_load(&mut self) {
+        let Some(load) = &self.load else { return };
+        if self.ended || self.connection.is_draining() {
+            load.set_gone();
+            // From now on it is that of the next connection.
+            self.load = None;
+            return;
+        }
+        let queued = u64::try_from(self.connection.send_queue().len()).unwrap_or(u64::MAX);
+        let bytes = queued.saturating_add(self.connection.incoming_len());
+        load.set_up(bytes, self.connection.busy(), !self.may_overtake_nobody());
     }
 
     fn handle_event(&mut self, event: ClientEvent, woken: &mut Vec<Waker>) -> Result<(), Lost> {
@@ -562,6 +594,7 @@ impl State {
             self.complete(call, Err(failure), woken);
         }
         self.queue.dissolve(woken);
+        self.tell_load();
         self.connection.release_memory();
     }
 

@@ -139,7 +139,7 @@ impl Driver {
         }
         let written = state.poll_write(cx, &mut self.woken);
         // What was written has made room.
-        state.grant_slots(&mut self.woken);
+        state.settle(&mut self.woken);
         if written.is_ready() && (state.has_more_to_flush() || !state.connection.send_queue().is_empty()) {
             go_on_later(cx);
         }

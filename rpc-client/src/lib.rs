@@ -27,9 +27,9 @@
 //! ```text
 //!  caller's task:  channel ─▶ pending ─▶ connection ──(alone)──▶ socket
 //!                                │  ▲          │ (with others)
-//!                   no connection│  │waiters   ▼
+//!                  which, or none│  │waiters   ▼
 //!                                ▼  └────── driver ◀────▶ socket
-//!                            reconnect
+//!                              links ─▶ reconnect ─▶ dial
 //! ```
 //!
 //! A connection is shared by its callers and one task, its driver. Rules of the protocol are in `rpc_core::connection`; here is what has to do with
@@ -50,7 +50,10 @@ mod frame_pool;
 mod in_process;
 mod keep_alive;
 pub mod layers;
+mod links;
+mod load;
 mod pending;
+mod places;
 mod reconnect;
 mod waiters;
 mod waiting;

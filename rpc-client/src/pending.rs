@@ -12,7 +12,8 @@ use crate::channel::Channel;
 use crate::clock;
 use crate::connection::{Outgoing, Shared, Start, no_answer};
 use crate::frame_pool;
-use crate::reconnect::find;
+use crate::links::{find, open_for_queued, pick};
+use crate::places::Places;
 use crate::waiters::{Key, Outcome};
 use crate::waiting::Ticket;
 
@@ -29,9 +30,9 @@ pub struct PendingCall {
     call: Outgoing,
     stage: Stage,
     /// Connections that took no calls when this one was to be started.
-    refusals: u32,
-    /// Whether a server that was closing its connection has refused the call once.
-    moved: bool,
+    refusals: usize,
+    /// Connections that have ended, or were about to, and had not taken the call.
+    moves: usize,
 }
 
 enum Stage {
@@ -39,15 +40,17 @@ enum Stage {
     New,
     /// Waits for a connection.
     Finding(Pin<Box<dyn Future<Output = Result<Arc<Shared>, CallFailure>> + Send>>),
-    /// Has a connection to be started on, and waits for a slot if it has a ticket.
+    /// Has a connection to be started on, and waits for a slot of it, the only one, if it has a ticket.
     Starting(Arc<Shared>, Option<Ticket>),
+    /// Waits for a slot of several connections.
+    Queued(Places),
     /// Waits for the answer.
     InFlight(Arc<Shared>, Key),
     Done,
 }
 
-/// Connections that a call tries. One that has just greeted and takes no calls is followed by another that has to do better.
-const MAX_REFUSALS: u32 = 3;
+/// Connections that a call tries, for each that the channel may have. One that has just greeted and takes no calls is followed by another that has to do better.
+const MAX_REFUSALS: usize = 3;
 
 impl PendingCall {
     pub(crate) fn new(channel: Channel, call: OutgoingCall) -> Self {
@@ -65,7 +68,7 @@ impl PendingCall {
             call,
             stage: Stage::New,
             refusals: 0,
-            moved: false,
+            moves: 0,
         }
     }
 
@@ -85,9 +88,16 @@ impl PendingCall {
             } => deadline,
             options => options.deadline_from(clock::now()),
         };
-        match inner.link.current() {
-            Some(shared) => Stage::Starting(shared, None),
-            None => self.find(None),
+        self.choose(None)
+    }
+
+    /// A connection to be started on, or the wait for one other than `unusable`.
+    fn choose(&self, unusable: Option<Arc<Shared>>) -> Stage {
+        let is_unusable =
+            |shared: &Arc<Shared>| unusable.as_ref().is_some_and(|other| Arc::ptr_eq(other, shared));
+        match pick(&self.channel.0) {
+            Some(shared) if !is_unusable(&shared) => Stage::Starting(shared, None),
+            Some(_) | None => self.find(unusable),
         }
     }
 
@@ -108,11 +118,26 @@ impl PendingCall {
                 Poll::Ready(Err(failure)) => Err(Poll::Ready(Err(failure))),
                 Poll::Pending => self.wait(Stage::Finding(finding)),
             },
-            Stage::Starting(shared, ticket) => self.start(shared, ticket, cx),
+            Stage::Starting(shared, ticket) => {
+                let used = self.call.frame.body_len();
+                let start = shared.start(&mut self.call, ticket, cx.waker());
+                self.go_on(shared, start, used)
+            }
+            Stage::Queued(mut places) => {
+                let used = self.call.frame.body_len();
+                match places.start(&self.channel.0.links, &mut self.call, cx.waker()) {
+                    Some((shared, start)) => self.go_on(shared, start, used),
+                    None if places.is_empty() => self.refused(None),
+                    None => {
+                        open_for_queued(&self.channel.0);
+                        self.wait(Stage::Queued(places))
+                    }
+                }
+            }
             Stage::InFlight(shared, key) => match shared.poll(&key, cx.waker()) {
                 Poll::Ready(Err(failure)) if self.may_move(&shared, &failure) => {
-                    self.moved = true;
-                    Ok(self.find(Some(shared)))
+                    self.moves += 1;
+                    Ok(self.choose(Some(shared)))
                 }
                 Poll::Ready(outcome) => {
                     self.give_frame();
@@ -131,14 +156,9 @@ impl PendingCall {
         }
     }
 
-    fn start(
-        &mut self,
-        shared: Arc<Shared>,
-        ticket: Option<Ticket>,
-        cx: &mut Context<'_>,
-    ) -> Result<Stage, Poll<Outcome>> {
-        let used = self.call.frame.body_len();
-        match shared.start(&mut self.call, ticket, cx.waker()) {
+    /// What follows from an attempt to start the call, whose frame had a body of `used` bytes.
+    fn go_on(&mut self, shared: Arc<Shared>, start: Start, used: usize) -> Result<Stage, Poll<Outcome>> {
+        match start {
             Start::Started(key) => {
                 if self.call.frame.body_len() == 0 || self.call.channels.is_some() {
                     frame_pool::give(mem::take(&mut self.call.frame), used);
@@ -149,33 +169,46 @@ impl PendingCall {
                 frame_pool::give(mem::take(&mut self.call.frame), used);
                 Err(Poll::Ready(Ok(no_answer())))
             }
-            Start::Waiting(ticket) => self.wait(Stage::Starting(shared, Some(ticket))),
-            Start::Failed(failure) => Err(Poll::Ready(Err(failure))),
-            Start::Unusable => {
-                self.refusals += 1;
-                if self.refusals >= MAX_REFUSALS {
-                    let text = format!(
-                        "{}: connections end before they take a call",
-                        self.channel.address()
-                    );
-                    return Err(Poll::Ready(Err(CallFailure::local(
-                        FailureKind::NotSent,
-                        false,
-                        text,
-                    ))));
-                }
-                Ok(self.find(Some(shared)))
+            Start::Waiting(ticket) if self.channel.0.links.len() == 1 => {
+                self.wait(Stage::Starting(shared, Some(ticket)))
             }
+            // The others may have a slot.
+            Start::Waiting(ticket) => Ok(Stage::Queued(Places::new(shared, ticket))),
+            Start::Failed(failure) => Err(Poll::Ready(Err(failure))),
+            Start::Unusable => self.refused(Some(shared)),
         }
     }
 
-    /// Whether the call goes to another connection, once: the server was closing this one and has said that it did not take the call (P-51), and the call is still there to be
-    /// sent. What is longer than a small frame was handed over, and a channel may have been used.
+    /// A connection does not take the call, or none of those does in whose lines it was.
+    fn refused(&mut self, unusable: Option<Arc<Shared>>) -> Result<Stage, Poll<Outcome>> {
+        self.refusals += 1;
+        if self.refusals < MAX_REFUSALS * self.channel.0.links.len() {
+            return Ok(self.choose(unusable));
+        }
+        let text = format!(
+            "{}: connections end before they take a call",
+            self.channel.address()
+        );
+        Err(Poll::Ready(Err(CallFailure::local(
+            FailureKind::NotSent,
+            false,
+            text,
+        ))))
+    }
+
+    /// Whether the call goes to another connection, once for each that the channel may have: the server was closing this one and has said that it did not take the call (P-51),
+    /// or nothing of the call had left when this one of several was lost; and the call is still there to be sent. What is longer than a small frame was handed
+    /// over, and a channel may have been used.
     fn may_move(&self, shared: &Shared, failure: &CallFailure) -> bool {
-        let is_closing = failure.kind() == FailureKind::Refused
-            && failure.code().is_none_or(|code| code == Code::DRAINING);
+        let connections = self.channel.0.links.len();
         let is_kept = self.call.frame.body_len() > 0 && self.call.channels.is_none();
-        is_closing && is_kept && !self.moved && shared.is_draining()
+        if !is_kept || self.moves >= connections {
+            return false;
+        }
+        let is_closing = failure.kind() == FailureKind::Refused
+            && failure.code().is_none_or(|code| code == Code::DRAINING)
+            && shared.is_draining();
+        is_closing || connections > 1 && failure.kind() == FailureKind::NotSent
     }
 
     /// Gives back the memory of a call that is not made again.
@@ -213,7 +246,7 @@ impl Drop for PendingCall {
             Stage::Starting(shared, Some(ticket)) => shared.leave(&ticket),
             Stage::InFlight(shared, key) => shared.give_up(&key),
             Stage::Done => return,
-            Stage::New | Stage::Finding(_) | Stage::Starting(_, None) => {}
+            Stage::New | Stage::Finding(_) | Stage::Starting(_, None) | Stage::Queued(_) => {}
         }
         self.give_frame();
     }
@@ -224,7 +257,7 @@ impl fmt::Debug for PendingCall {
         let stage = match &self.stage {
             Stage::New => "new",
             Stage::Finding(_) => "waits for a connection",
-            Stage::Starting(..) => "waits for a slot",
+            Stage::Starting(..) | Stage::Queued(_) => "waits for a slot",
             Stage::InFlight(..) => "in flight",
             Stage::Done => "ended",
         };

@@ -1,27 +1,34 @@
-//! Link: which connection a channel uses, and the one attempt at a time to make another.
+//! Link: one connection of a channel, which is made again when it is lost, with one attempt at a time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rpc_core::{CallFailure, FailureKind};
 use tokio::sync::watch;
-use tokio::time::timeout_at;
 
 use crate::backoff::Backoff;
-use crate::channel::Inner;
 use crate::clock;
 use crate::connection::Shared;
-use crate::dial::dial;
 use crate::error::{ConnectError, chain};
+use crate::load::{Load, Offer};
 
-/// The connection of a channel, or why there is none.
+/// A connection of a channel, or why there is none.
 ///
 /// ```text
+///  Unopened ── needed ──┐
+///                       ▼
 ///        ┌── a call finds it unusable ──▶ Dialling ── failed ──▶ Down ── first call after the pause ──▶ Dialling
 ///       Up ◀──────── greeted ────────────────┘
 /// ```
 #[derive(Debug)]
-pub(crate) struct Link(Mutex<State>);
+pub(crate) struct Link {
+    state: Mutex<State>,
+    /// How busy the connection is, if there are others to choose from.
+    load: Option<Arc<Load>>,
+    /// The longest call that the server accepts, as it said when it last greeted.
+    max_body: AtomicU32,
+}
 
 #[derive(Debug)]
 struct State {
@@ -31,6 +38,8 @@ struct State {
 
 #[derive(Debug)]
 enum Phase {
+    /// Nobody has needed it yet.
+    Unopened,
     Up(Arc<Shared>),
     /// An attempt is under way. It drops the sender when it has ended.
     Dialling(watch::Receiver<()>),
@@ -44,122 +53,111 @@ enum Phase {
 /// How long a server that turned out to be of another build is not dialled again.
 const INCOMPATIBLE_PAUSE: Duration = Duration::from_secs(30);
 
+/// What a call without a connection does next.
+pub(crate) enum Step {
+    Use(Arc<Shared>),
+    Fail(CallFailure),
+    /// Wait for the attempt that is under way.
+    Wait(watch::Receiver<()>),
+    /// Make the attempt, and wait for it as the others do.
+    Dial(Dial),
+}
+
+/// An attempt that is to be made.
+pub(crate) struct Dial {
+    /// Dropped when the attempt has ended.
+    pub(crate) done: watch::Sender<()>,
+    pub(crate) attempt: watch::Receiver<()>,
+    /// The connection that this one replaces.
+    pub(crate) old: Option<Arc<Shared>>,
+}
+
 impl Link {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self(Mutex::new(State {
-            phase: Phase::Up(shared),
-            backoff: Backoff::seeded_by_chance(),
-        }))
+    /// A link without a connection. `counted`: whether there are others to choose from.
+    pub(crate) fn new(counted: bool) -> Self {
+        Self {
+            state: Mutex::new(State {
+                phase: Phase::Unopened,
+                backoff: Backoff::seeded_by_chance(),
+            }),
+            load: counted.then(|| Arc::new(Load::new())),
+            max_body: AtomicU32::new(u32::MAX),
+        }
     }
 
     /// The connection, if there is one. It may turn out that it takes no calls any more.
     pub(crate) fn current(&self) -> Option<Arc<Shared>> {
         match &self.lock().phase {
             Phase::Up(shared) => Some(Arc::clone(shared)),
-            Phase::Dialling(_) | Phase::Down { .. } => None,
+            Phase::Unopened | Phase::Dialling(_) | Phase::Down { .. } => None,
         }
     }
 
-    /// Lets go of the connection, which ends when its calls have.
-    pub(crate) fn close(&self) {
-        if let Some(shared) = self.current() {
-            shared.close();
+    /// What there is to choose, without a lock.
+    pub(crate) fn offer(&self) -> Offer {
+        self.load.as_ref().map_or(Offer::Up(0), |load| load.get())
+    }
+
+    /// The attempt that is under way.
+    pub(crate) fn attempt(&self) -> Option<watch::Receiver<()>> {
+        match &self.lock().phase {
+            Phase::Dialling(attempt) => Some(attempt.clone()),
+            Phase::Unopened | Phase::Up(_) | Phase::Down { .. } => None,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The longest call that the server accepts, as it said when it last greeted; the largest number before.
+    pub(crate) fn max_body(&self) -> u32 {
+        self.max_body.load(Ordering::Relaxed)
     }
-}
 
-/// What a call without a connection does next.
-enum Step {
-    Use(Arc<Shared>),
-    Fail(CallFailure),
-    /// Wait for the attempt that is under way.
-    Wait(watch::Receiver<()>),
-    /// Make the attempt, and wait for it as the others do.
-    Dial {
-        done: watch::Sender<()>,
-        attempt: watch::Receiver<()>,
-        old: Option<Arc<Shared>>,
-    },
-}
-
-/// Finds a connection other than `unusable`, within the call's deadline.
-///
-/// # Errors
-///
-/// The attempt to connect failed, or did so a short while ago; or the deadline has passed. The call was not sent.
-pub(crate) async fn find(
-    channel: Arc<Inner>,
-    unusable: Option<Arc<Shared>>,
-    deadline: Option<Instant>,
-) -> Result<Arc<Shared>, CallFailure> {
-    let Some(deadline) = deadline else {
-        return find_eventually(&channel, unusable).await;
-    };
-    let found = {
-        // A call may be polled outside of the runtime; only making a timer needs it.
-        let _runtime = channel.runtime.enter();
-        timeout_at(deadline.into(), find_eventually(&channel, unusable))
-    };
-    found.await.unwrap_or_else(|_| {
-        let text = format!("time ran out while connecting to {}", channel.address);
-        Err(CallFailure::local(FailureKind::DeadlineExceeded, false, text))
-    })
-}
-
-async fn find_eventually(
-    channel: &Arc<Inner>,
-    unusable: Option<Arc<Shared>>,
-) -> Result<Arc<Shared>, CallFailure> {
-    let mut waited = false;
-    loop {
-        let mut attempt = match channel.link.next_step(unusable.as_ref(), waited) {
-            Step::Use(shared) => return Ok(shared),
-            Step::Fail(failure) => return Err(failure),
-            Step::Wait(attempt) => attempt,
-            Step::Dial { done, attempt, old } => {
-                if let Some(old) = old {
-                    old.close();
-                }
-                make_attempt(channel, done);
-                attempt
-            }
-        };
-        // Nothing is ever sent: the error says that the attempt has ended.
-        let _ = attempt.changed().await;
-        waited = true;
-    }
-}
-
-impl Link {
     /// `waited`: whether the call has already waited for an attempt, whose failure is then its own.
-    fn next_step(&self, unusable: Option<&Arc<Shared>>, waited: bool) -> Step {
+    pub(crate) fn next_step(&self, unusable: Option<&Arc<Shared>>, waited: bool) -> Step {
         let mut state = self.lock();
         let old = match &state.phase {
-            Phase::Up(shared) if unusable.is_some_and(|unusable| Arc::ptr_eq(unusable, shared)) => {
-                Some(Arc::clone(shared))
-            }
+            Phase::Up(shared) if self.is_over(shared, unusable) => Some(Arc::clone(shared)),
             Phase::Up(shared) => return Step::Use(Arc::clone(shared)),
             Phase::Dialling(attempt) => return Step::Wait(attempt.clone()),
             Phase::Down { until, error } if waited || clock::now() < *until => {
                 return Step::Fail(not_connected(error));
             }
-            Phase::Down { .. } => None,
+            Phase::Unopened | Phase::Down { .. } => None,
         };
+        Step::Dial(self.begin(&mut state, old))
+    }
+
+    /// Begins an attempt for which no call waits, if there is neither a connection nor a reason to wait with it.
+    pub(crate) fn open(&self) -> Option<Dial> {
+        // Whoever holds the lock is about to do the same.
+        let mut state = self.state.try_lock().ok()?;
+        let old = match &state.phase {
+            Phase::Up(shared) if self.is_over(shared, None) => Some(Arc::clone(shared)),
+            Phase::Down { until, .. } if clock::now() < *until => return None,
+            Phase::Up(_) | Phase::Dialling(_) => return None,
+            Phase::Unopened | Phase::Down { .. } => None,
+        };
+        Some(self.begin(&mut state, old))
+    }
+
+    fn begin(&self, state: &mut State, old: Option<Arc<Shared>>) -> Dial {
         let (done, attempt) = watch::channel(());
         state.phase = Phase::Dialling(attempt.clone());
-        Step::Dial { done, attempt, old }
+        if let Some(load) = &self.load {
+            load.set_dialling();
+        }
+        Dial { done, attempt, old }
     }
 
     /// Takes note of how an attempt ended.
-    fn finish(&self, result: Result<Arc<Shared>, ConnectError>) {
+    pub(crate) fn finish(&self, result: Result<Arc<Shared>, ConnectError>) {
         let mut state = self.lock();
         state.phase = match result {
             Ok(shared) => {
                 state.backoff.reset();
+                self.max_body.store(shared.max_body(), Ordering::Relaxed);
+                if let Some(load) = &self.load {
+                    shared.count(Arc::clone(load));
+                }
                 Phase::Up(shared)
             }
             Err(error) => {
@@ -169,6 +167,9 @@ impl Link {
                 } else {
                     state.backoff.pause()
                 };
+                if let Some(load) = &self.load {
+                    load.set_gone();
+                }
                 let until = clock::now() + pause;
                 Phase::Down {
                     until,
@@ -177,59 +178,14 @@ impl Link {
             }
         };
     }
-}
 
-/// Dials in a task of its own: the call that began it may be dropped, and others wait as well.
-///
-/// No lock is held here, since a runtime that has been shut down drops the task at once, which ends the attempt.
-fn make_attempt(channel: &Arc<Inner>, done: watch::Sender<()>) {
-    let (address, settings) = (channel.address.clone(), channel.settings);
-    let keep_alive = channel.keep_alive.clone();
-    let attempt = Attempt {
-        channel: Arc::downgrade(channel),
-        ended: false,
-        _done: done,
-    };
-    channel.runtime.spawn(async move {
-        let result = dial(&address, &settings, keep_alive).await;
-        attempt.end(result);
-    });
-}
-
-/// An attempt to connect. However it ends, those who wait for it learn of it.
-struct Attempt {
-    /// Weak, so that an attempt that takes its time does not keep a channel that everybody has dropped.
-    channel: Weak<Inner>,
-    ended: bool,
-    /// Dropped last, after the link was told.
-    _done: watch::Sender<()>,
-}
-
-impl Attempt {
-    fn end(mut self, result: Result<Arc<Shared>, ConnectError>) {
-        self.ended = true;
-        match (self.channel.upgrade(), result) {
-            (Some(channel), result) => {
-                if let Ok(shared) = &result {
-                    channel.set_max_body(shared.max_body());
-                }
-                channel.link.finish(result);
-            }
-            (None, Ok(shared)) => shared.close(),
-            (None, Err(_)) => {}
-        }
+    /// Whether a connection takes no calls any more.
+    fn is_over(&self, shared: &Arc<Shared>, unusable: Option<&Arc<Shared>>) -> bool {
+        unusable.is_some_and(|unusable| Arc::ptr_eq(unusable, shared)) || self.offer() == Offer::Gone
     }
-}
 
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        // The runtime has dropped the task.
-        if let Some(channel) = self.channel.upgrade() {
-            channel.link.finish(Err(ConnectError::Runtime));
-        }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,10 +202,12 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn link(phase: Phase) -> Link {
-        Link(Mutex::new(State {
+        let link = Link::new(true);
+        *link.lock() = State {
             phase,
             backoff: Backoff::new(1),
-        }))
+        };
+        link
     }
 
     fn down(until: Instant) -> Link {
@@ -272,7 +230,7 @@ mod tests {
         assert_eq!(failure.text(), "runtime of the channel has been shut down");
         assert!(matches!(
             down(now).next_step(None, false),
-            Step::Dial { old: None, .. }
+            Step::Dial(Dial { old: None, .. })
         ));
         // Who has waited for an attempt shares its failure, however short the pause is.
         assert!(matches!(down(now).next_step(None, true), Step::Fail(_)));
@@ -281,7 +239,7 @@ mod tests {
     #[test]
     fn one_attempt_is_made_at_a_time() {
         let link = down(clock::now());
-        let Step::Dial { done, .. } = link.next_step(None, false) else {
+        let Step::Dial(Dial { done, .. }) = link.next_step(None, false) else {
             panic!("no attempt")
         };
         assert!(matches!(link.next_step(None, false), Step::Wait(_)));
@@ -296,7 +254,7 @@ mod tests {
         link.finish(Err(ConnectError::Runtime));
         let until = match &link.lock().phase {
             Phase::Down { until, .. } => *until,
-            Phase::Up(_) | Phase::Dialling(_) => panic!("not down"),
+            Phase::Unopened | Phase::Up(_) | Phase::Dialling(_) => panic!("not down"),
         };
         assert!(until <= clock::now() + Backoff::FIRST);
     }
@@ -326,5 +284,18 @@ mod tests {
             panic!("not down")
         };
         assert!(*until > clock::now() + INCOMPATIBLE_PAUSE / 2);
+    }
+
+    #[test]
+    fn a_link_is_opened_ahead_unless_it_is_being_dialled_or_has_failed_a_short_while_ago() {
+        let link = link(Phase::Unopened);
+        assert_eq!(link.offer(), Offer::Gone);
+        let dial = link.open();
+        assert!(dial.is_some() && link.open().is_none());
+        assert_eq!(link.offer(), Offer::Dialling);
+        link.finish(Err(ConnectError::Runtime));
+        assert_eq!(link.offer(), Offer::Gone);
+        assert!(link.open().is_none());
+        assert!(down(clock::now()).open().is_some());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 /// A freed slot is *granted* to the call that has waited longest, which is woken and starts when it is polled. Until then the slot counts as
 /// taken, so no newcomer overtakes. A call that leaves with a grant returns it; whoever frees a slot, or returns a grant, grants again. That
 /// the sum of busy slots and grants never exceeds the capacity, and equals it while a call waits, is the invariant that rules out lost
-/// wake-ups; `State::grant_slots` restores it.
+/// wake-ups; `State::settle` restores it.
 #[derive(Debug, Default)]
 pub(crate) struct WaitQueue {
     /// The entry of ticket `first + index`.
@@ -144,6 +144,15 @@ impl WaitQueue {
                 }
                 Entry::Waiting { deadline, .. } => self.earliest = earlier(self.earliest, *deadline),
                 Entry::Granted | Entry::Expired | Entry::Gone => {}
+            }
+        }
+    }
+
+    /// Finds everybody who waits: they are to be woken, and keep their places.
+    pub(crate) fn all(&self, woken: &mut Vec<Waker>) {
+        for entry in &self.entries {
+            if let Entry::Waiting { waker, .. } = entry {
+                woken.push(waker.clone());
             }
         }
     }

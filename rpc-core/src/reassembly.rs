@@ -199,6 +199,12 @@ impl Inbox {
         kept.map(|body| body.arrived).sum()
     }
 
+    /// How many bytes of incomplete bodies are still to come, of those included that are discarded.
+    pub fn missing(&self) -> u64 {
+        let missing = self.bodies.iter().map(|body| body.total - body.arrived);
+        missing.map(|len| len as u64).sum()
+    }
+
     /// How much memory incomplete bodies have: up to twice as much as has arrived of them.
     pub fn bodies_memory(&self) -> usize {
         let memory = self.bodies.iter().filter_map(|body| body.memory.as_ref());

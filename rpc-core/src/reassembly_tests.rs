@@ -467,6 +467,7 @@ fn a_discarded_body_takes_no_memory_and_still_has_to_fit() {
     for _ in 0..5 {
         assert_eq!(pour(&mut inbox, &chunk(1, 100_000)).2, []);
     }
+    assert_eq!(inbox.missing(), 100_000);
     assert!(inbox.is_incomplete(CallId(1)));
     let too_long = chunk(1, 100_001);
     let header = FrameHeader::decode(too_long.first_chunk().unwrap(), MAX_FRAME).unwrap();

@@ -1,4 +1,5 @@
-//! Small calls on the same connection while a body of 1 GiB is under way, in each direction, against the same calls on an idle one.
+//! Small calls while a body of 1 GiB is under way, in each direction, against the same calls on an idle connection: on the same connection, on the same one with little room
+//! in the kernel, and with a channel that may have two.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -65,37 +66,57 @@ fn show(what: &str, times: &[Duration], idle: &[Duration]) {
     println!("{times50:.1} and {times99:.1} times idle");
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+/// Serves at `listen`, and compares the calls of a channel that may have so many connections.
+async fn compare(
+    listen: &str,
+    connections: usize,
+    receive_buffer: Option<usize>,
+    body: &Bytes,
+) -> Result<(), Box<dyn Error>> {
     let limits = Limits {
         max_body: Limits::LARGEST_BODY,
         max_held: 4 << 30,
         ..Limits::default()
     };
-    let body = Bytes::from(vec![7; 1 << 30]);
-    let socket = std::env::temp_dir().join(format!("large-and-small-{}.sock", std::process::id()));
     let server = Server::builder()
         .service(TrafficServer::new(Depot(body.clone())))
-        .listen("tcp://127.0.0.1:0")
-        .listen(format!("unix://{}", socket.display()))
+        .listen(listen)
         .limits(limits)
-        .receive_buffer(Some(128 << 10))
+        .receive_buffer(receive_buffer)
         .reactors(1)
         .start()?;
-    for address in server.addresses() {
-        let channel = Channel::builder().limits(limits).receive_buffer(Some(128 << 10));
-        let channel = channel.connect(address.clone()).await?;
-        println!("{address}");
-        let traffic = TrafficClient::new(channel);
-        let ((), idle) = beside(&traffic, tokio::time::sleep(Duration::from_secs(1))).await?;
-        show("idle", &idle, &idle);
-        let (sent, times) = beside(&traffic, traffic.upload(&body)).await?;
-        assert_eq!(sent?.to_native(), body.len() as u64);
-        show("upload", &times, &idle);
-        let (received, times) = beside(&traffic, traffic.download()).await?;
-        assert_eq!(received?.len(), body.len());
-        show("download", &times, &idle);
-    }
+    let channel = Channel::builder()
+        .limits(limits)
+        .receive_buffer(receive_buffer)
+        .connections(connections);
+    let traffic = TrafficClient::new(channel.connect(server.addresses()[0].clone()).await?);
+    let ((), idle) = beside(&traffic, tokio::time::sleep(Duration::from_secs(1))).await?;
+    show("idle", &idle, &idle);
+    let (sent, times) = beside(&traffic, traffic.upload(body)).await?;
+    assert_eq!(sent?.to_native(), body.len() as u64);
+    show("upload", &times, &idle);
+    let (received, times) = beside(&traffic, traffic.download()).await?;
+    assert_eq!(received?.len(), body.len());
+    show("download", &times, &idle);
     server.shutdown().await;
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let body = Bytes::from(vec![7; 1 << 30]);
+    let socket = std::env::temp_dir().join(format!("large-and-small-{}.sock", std::process::id()));
+    let unix = format!("unix://{}", socket.display());
+    let tcp = "tcp://127.0.0.1:0";
+    println!("TCP, one connection");
+    compare(tcp, 1, None, &body).await?;
+    println!("TCP, one connection, receive_buffer(128 KiB)");
+    compare(tcp, 1, Some(128 << 10), &body).await?;
+    println!("TCP, two connections");
+    compare(tcp, 2, None, &body).await?;
+    println!("Unix, one connection");
+    compare(&unix, 1, None, &body).await?;
+    println!("Unix, two connections");
+    compare(&unix, 2, None, &body).await?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod calls;
 mod connect;
+mod connections;
 mod failures;
 mod in_process;
 mod loss;

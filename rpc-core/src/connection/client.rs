@@ -376,6 +376,11 @@ impl ClientConnection {
         self.slots.len() - self.free.len()
     }
 
+    /// Bytes of bodies that have begun to arrive in chunks and are still to come.
+    pub fn incoming_len(&self) -> u64 {
+        self.link.recv.missing()
+    }
+
     /// Whether every call has ended, one-way calls at the server.
     pub fn is_idle(&self) -> bool {
         self.waiting == 0 && self.oneway == 0

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use rpc_client::Channel;
+use rpc_client::{Channel, ChannelBuilder};
+use rpc_core::Limits;
 
 use crate::support::flow::FlowClient;
 use crate::support::lab::{Event, ExperimentsClient, Lab};
@@ -12,19 +13,34 @@ use crate::support::{builder, serve, until_blocking, within};
 /// L8: connections that reach their age are followed by others, and no call notices.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_grow_old_without_a_failed_call() {
+    grow_old(Channel::builder(), 8).await;
+}
+
+/// L8: nor does one that finds all connections of its channel full, or about to end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_connections_of_a_channel_grow_old_without_a_failed_call() {
+    let limits = Limits {
+        max_calls: 16,
+        ..Limits::default()
+    };
+    grow_old(Channel::builder().limits(limits).connections(3), 100).await;
+}
+
+/// Has callers work for a while, over connections that live for 200 ms.
+async fn grow_old(channel: ChannelBuilder, callers: u64) {
     let lab = Lab::default();
     let server = builder(&lab)
         .max_connection_age(Some(Duration::from_millis(200)))
         .listen("tcp://127.0.0.1:0")
         .start()
         .unwrap();
-    let channel = within(Channel::connect(server.addresses()[0].clone()))
+    let channel = within(channel.connect(server.addresses()[0].clone()))
         .await
         .unwrap();
     let (client, streams) = (ExperimentsClient::new(channel.clone()), FlowClient::new(channel));
     let mut load = tokio::task::JoinSet::new();
     let start = Instant::now();
-    for caller in 0..8_u64 {
+    for caller in 0..callers {
         let (client, streams) = (client.clone(), streams.clone());
         load.spawn(async move {
             let mut calls = 0_u64;
@@ -126,10 +142,10 @@ fn a_half_closed_connection_is_not_taken_for_dead() {
 fn a_full_connection_is_not_taken_for_dead() {
     let lab = Lab::default();
     let interval = Duration::from_millis(50);
-    let limits = rpc_core::Limits {
+    let limits = Limits {
         max_body: 1 << 16,
         max_held: 1 << 16,
-        ..rpc_core::Limits::default()
+        ..Limits::default()
     };
     let server = builder(&lab)
         .limits(limits)
