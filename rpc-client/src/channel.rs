@@ -84,7 +84,7 @@ impl Channel {
         self.0
             .link
             .current()
-            .map_or(0, |shared| shared.lock().connection.copied_bytes())
+            .map_or(0, |shared| shared.lock().calls.connection.copied_bytes())
     }
 
     pub(crate) async fn open(address: Address, settings: Settings) -> Result<Self, ConnectError> {

@@ -38,6 +38,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod calls;
 mod channel;
 mod channels;
 mod clock;

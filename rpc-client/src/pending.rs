@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 
 use rpc_core::{CallFailure, CallOptions, Code, FailureKind, OutgoingCall};
 
+use crate::calls::{Outgoing, Start, no_answer};
 use crate::channel::Channel;
 use crate::clock;
-use crate::connection::{Outgoing, Shared, Start, no_answer};
+use crate::connection::Shared;
 use crate::frame_pool;
 use crate::reconnect::find;
 use crate::waiters::{Key, Outcome};
