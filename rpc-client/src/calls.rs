@@ -3,14 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rpc_core::connection::{ClientConnection, ClientEvent, NewCall, Sent};
 use rpc_core::error::{ConnectionError, StartError};
 use rpc_core::stream::{CallChannels, Hook};
 use rpc_core::{
-    Answer, CallFailure, CallId, Code, FailureKind, FrameBuf, Limits, Metadata, MethodDescriptor,
+    Answer, CallFailure, CallId, CallOptions, Code, FailureKind, FrameBuf, Limits, Metadata,
+    MethodDescriptor, OutgoingCall,
 };
 use rpc_net::Address;
 
@@ -45,6 +46,46 @@ pub(crate) struct Outgoing {
     pub(crate) deadline: Option<Instant>,
     pub(crate) metadata: Metadata,
     pub(crate) channels: Option<Arc<CallChannels>>,
+}
+
+/// Connections that a call tries. One that has just greeted and takes no calls is followed by another that has to do better.
+pub(crate) const MAX_REFUSALS: u32 = 3;
+
+impl Outgoing {
+    /// A call whose time begins to count.
+    pub(crate) fn new(call: OutgoingCall, call_timeout: Option<Duration>) -> Self {
+        Self {
+            method: call.method,
+            frame: call.frame,
+            deadline: deadline_of(call.options, call_timeout),
+            metadata: call.metadata,
+            channels: call.channels,
+        }
+    }
+
+    /// Whether the call may go to another connection: the server was closing this one and has said that it did not take the call (P-51), and the call is still there to be
+    /// sent. What is longer than a small frame was handed over, and a channel may have been used.
+    pub(crate) fn may_move(&self, failure: &CallFailure) -> bool {
+        let is_closing = failure.kind() == FailureKind::Refused
+            && failure.code().is_none_or(|code| code == Code::DRAINING);
+        is_closing && self.frame.body_len() > 0 && self.channels.is_none()
+    }
+}
+
+/// When a call has to be over that is begun now.
+pub(crate) fn deadline_of(mut options: CallOptions, call_timeout: Option<Duration>) -> Option<Instant> {
+    if options.timeout.is_none() && options.deadline.is_none() {
+        options.timeout = call_timeout;
+    }
+    match options {
+        // Asking the clock is not free, and most calls that have no deadline are in a hurry.
+        CallOptions {
+            timeout: None,
+            deadline,
+            ..
+        } => deadline,
+        options => options.deadline_from(clock::now()),
+    }
 }
 
 /// What became of the attempt to start a call.
@@ -83,13 +124,13 @@ impl Calls {
         ticket: Option<Ticket>,
         waker: &Waker,
         hook: impl FnOnce(CallId) -> Arc<dyn Hook>,
+        now: Instant,
         woken: &mut Vec<Waker>,
     ) -> Start {
         if self.ended || self.connection.is_draining() {
             // The queue is dissolved, or about to be: the ticket need not be given back.
             return Start::Unusable;
         }
-        let now = clock::now();
         if let Some(ticket) = ticket {
             match self.queue.poll(ticket, waker) {
                 Turn::Wait(ticket) => return Start::Waiting(ticket),
@@ -178,6 +219,20 @@ impl Calls {
         self.channels.is_flush_due(&self.connection)
     }
 
+    /// Somebody who waits for an answer, or for a slot.
+    pub(crate) fn anyone_waiting(&self) -> Option<Waker> {
+        if self.connection.waiting() == 0 && self.queue.waiting() == 0 {
+            return None;
+        }
+        let waker = self.waiters.anyone().or_else(|| self.queue.anyone());
+        waker.cloned()
+    }
+
+    /// When the server was last heard, or began to owe something.
+    pub(crate) fn heard(&self) -> Instant {
+        self.silence.last_heard()
+    }
+
     /// Whether the connection has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
@@ -222,9 +277,8 @@ impl Calls {
         Ok(())
     }
 
-    /// Hands out everything that has just arrived.
-    pub(crate) fn handle_events(&mut self, woken: &mut Vec<Waker>) -> Result<(), Lost> {
-        let now = clock::now();
+    /// Hands out everything that has arrived, which was at `now`.
+    pub(crate) fn handle_events(&mut self, now: Instant, woken: &mut Vec<Waker>) -> Result<(), Lost> {
         self.silence.heard(now);
         self.poll_events(now, woken)
     }
@@ -367,6 +421,12 @@ pub(crate) fn no_answer() -> Answer {
 
 /// The number of keep-alive pings.
 const KEEP_ALIVE: u32 = 1;
+
+/// A call that found no connection that takes it.
+pub(crate) fn refused_too_often(address: &Address) -> CallFailure {
+    let text = format!("{address}: connections end before they take a call");
+    CallFailure::local(FailureKind::NotSent, false, text)
+}
 
 /// A call that ended while it waited for a slot.
 fn expired_waiting() -> CallFailure {

@@ -11,6 +11,7 @@ use rpc_core::{CallId, Limits};
 use rpc_net::{Address, Socket};
 
 use crate::calls::{Calls, Outgoing, Start};
+use crate::clock;
 use crate::error::Lost;
 use crate::keep_alive::KeepAlive;
 use crate::waiters::{Key, Outcome, Removed};
@@ -82,7 +83,9 @@ impl Shared {
         let connection = &state.calls.connection;
         let alone = connection.waiting() == 0 && connection.send_queue().is_empty();
         let hook = |id| ChannelHook::of(self, id);
-        let start = state.calls.start(call, ticket, waker, hook, &mut granted);
+        let start = state
+            .calls
+            .start(call, ticket, waker, hook, clock::now(), &mut granted);
         match start {
             // What the socket does not take, and its errors, are the driver's.
             Start::Started(_) | Start::Sent if alone && matches!(state.write(), Ok(Written::All)) => {}

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tokio::time::{Sleep, sleep_until};
 
+use crate::clock;
 use crate::connection::{Shared, wake_all};
 use crate::error::Lost;
 use crate::waiting::earlier;
@@ -89,7 +90,7 @@ impl Driver {
                 Poll::Ready(Err(error)) => return Err(Lost::Socket(error)),
                 Poll::Pending => return Ok(false),
             }
-            let result = state.calls.handle_events(&mut self.woken);
+            let result = state.calls.handle_events(clock::now(), &mut self.woken);
             drop(state);
             wake_all(&mut self.woken);
             result?;

@@ -6,11 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rpc_core::{CallFailure, CallOptions, Code, FailureKind, OutgoingCall};
+use rpc_core::{CallFailure, CallOptions, FailureKind, OutgoingCall};
 
-use crate::calls::{Outgoing, Start, no_answer};
+use crate::calls::{MAX_REFUSALS, Outgoing, Start, deadline_of, no_answer, refused_too_often};
 use crate::channel::Channel;
-use crate::clock;
 use crate::connection::Shared;
 use crate::frame_pool;
 use crate::reconnect::find;
@@ -47,9 +46,6 @@ enum Stage {
     Done,
 }
 
-/// Connections that a call tries. One that has just greeted and takes no calls is followed by another that has to do better.
-const MAX_REFUSALS: u32 = 3;
-
 impl PendingCall {
     pub(crate) fn new(channel: Channel, call: OutgoingCall) -> Self {
         let options = call.options;
@@ -73,19 +69,7 @@ impl PendingCall {
     /// The first poll: the time counts from here.
     fn begin(&mut self) -> Stage {
         let inner = &self.channel.0;
-        let mut options = self.options;
-        if options.timeout.is_none() && options.deadline.is_none() {
-            options.timeout = inner.settings.call_timeout;
-        }
-        self.call.deadline = match options {
-            // Asking the clock is not free, and most calls that have no deadline are in a hurry.
-            CallOptions {
-                timeout: None,
-                deadline,
-                ..
-            } => deadline,
-            options => options.deadline_from(clock::now()),
-        };
+        self.call.deadline = deadline_of(self.options, inner.settings.call_timeout);
         match inner.link.current() {
             Some(shared) => Stage::Starting(shared, None),
             None => self.find(None),
@@ -155,28 +139,16 @@ impl PendingCall {
             Start::Unusable => {
                 self.refusals += 1;
                 if self.refusals >= MAX_REFUSALS {
-                    let text = format!(
-                        "{}: connections end before they take a call",
-                        self.channel.address()
-                    );
-                    return Err(Poll::Ready(Err(CallFailure::local(
-                        FailureKind::NotSent,
-                        false,
-                        text,
-                    ))));
+                    return Err(Poll::Ready(Err(refused_too_often(self.channel.address()))));
                 }
                 Ok(self.find(Some(shared)))
             }
         }
     }
 
-    /// Whether the call goes to another connection, once: the server was closing this one and has said that it did not take the call (P-51), and the call is still there to be
-    /// sent. What is longer than a small frame was handed over, and a channel may have been used.
+    /// Whether the call goes to another connection, once.
     fn may_move(&self, shared: &Shared, failure: &CallFailure) -> bool {
-        let is_closing = failure.kind() == FailureKind::Refused
-            && failure.code().is_none_or(|code| code == Code::DRAINING);
-        let is_kept = self.call.frame.body_len() > 0 && self.call.channels.is_none();
-        is_closing && is_kept && !self.moved && shared.is_draining()
+        !self.moved && self.call.may_move(failure) && shared.is_draining()
     }
 
     /// Gives back the memory of a call that is not made again.

@@ -163,13 +163,7 @@ impl Link {
                 Phase::Up(shared)
             }
             Err(error) => {
-                // P-03: trying a server of another build again soon is of no use; it may be rolled back later.
-                let pause = if error.is_incompatible() {
-                    INCOMPATIBLE_PAUSE
-                } else {
-                    state.backoff.pause()
-                };
-                let until = clock::now() + pause;
+                let until = clock::now() + pause_after(&error, &mut state.backoff);
                 Phase::Down {
                     until,
                     error: Arc::new(error),
@@ -233,7 +227,17 @@ impl Drop for Attempt {
     }
 }
 
-fn not_connected(error: &ConnectError) -> CallFailure {
+/// How long the server is left alone after an attempt.
+pub(crate) fn pause_after(error: &ConnectError, backoff: &mut Backoff) -> Duration {
+    // P-03: trying a server of another build again soon is of no use; it may be rolled back later.
+    if error.is_incompatible() {
+        INCOMPATIBLE_PAUSE
+    } else {
+        backoff.pause()
+    }
+}
+
+pub(crate) fn not_connected(error: &ConnectError) -> CallFailure {
     CallFailure::local(FailureKind::NotSent, false, chain(error))
 }
 
