@@ -73,12 +73,11 @@ fn compare() {
         for figures in [&mut of_ours, &mut of_raw] {
             figures.sort_unstable();
         }
-        let at = |figures: &[Duration], share: f64| figures[(figures.len() as f64 * share) as usize];
-        for share in [0.5, 0.9, 0.99] {
-            let (ours, raw) = (at(&of_ours, share), at(&of_raw, share));
+        let at = |figures: &[Duration], percent: usize| figures[figures.len() * percent / 100];
+        for percent in [50, 90, 99] {
+            let (ours, raw) = (at(&of_ours, percent), at(&of_raw, percent));
             println!(
-                "{name} p{:<4} blocking client {ours:>9.2?}  raw {raw:>9.2?}  ratio {:.3}",
-                share * 100.0,
+                "{name} p{percent} blocking client {ours:>9.2?}  raw {raw:>9.2?}  ratio {:.3}",
                 ours.as_secs_f64() / raw.as_secs_f64()
             );
         }
