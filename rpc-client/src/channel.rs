@@ -85,7 +85,7 @@ impl Channel {
     pub fn copied_bytes(&self) -> u64 {
         let connections = self.0.links.current();
         connections
-            .map(|shared| shared.lock().connection.copied_bytes())
+            .map(|shared| shared.lock().calls.connection.copied_bytes())
             .sum()
     }
 

@@ -1,15 +1,12 @@
 //! Channel table: the channels of calls in flight on one connection, and which of them have something for the server.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
 use rpc_core::connection::{ChannelEvent, ChannelSignal, ClientConnection};
 use rpc_core::stream::{CallChannels, Hook};
 use rpc_core::{CallFailure, CallId};
-
-use crate::connection::Shared;
 
 /// The channels of calls in flight.
 #[derive(Debug)]
@@ -36,16 +33,12 @@ impl ChannelTable {
         &mut self,
         call: CallId,
         channels: &Arc<CallChannels>,
-        shared: &Arc<Shared>,
+        hook: &Arc<dyn Hook>,
         connection: &ClientConnection,
         woken: &mut Vec<Waker>,
     ) {
-        let hook: Arc<dyn Hook> = Arc::new(ChannelHook {
-            shared: Arc::clone(shared),
-            call,
-        });
         let max_item = usize::try_from(connection.max_body()).unwrap_or(usize::MAX);
-        channels.attach(&hook, connection.stream_credit(), max_item, self.window, woken);
+        channels.attach(hook, connection.stream_credit(), max_item, self.window, woken);
         let index = call.index();
         if self.calls.len() <= index {
             self.calls.resize_with(index + 1, || None);
@@ -114,25 +107,5 @@ impl ChannelTable {
 
     fn take(&mut self, call: CallId) -> Option<Arc<CallChannels>> {
         self.calls.get_mut(call.index())?.take()
-    }
-}
-
-/// Tells a connection that the channels of a call have something for the server.
-struct ChannelHook {
-    shared: Arc<Shared>,
-    call: CallId,
-}
-
-impl Hook for ChannelHook {
-    fn notify(&self) {
-        self.shared.notify_channels(self.call);
-    }
-}
-
-impl fmt::Debug for ChannelHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChannelHook")
-            .field("call", &self.call)
-            .finish_non_exhaustive()
     }
 }

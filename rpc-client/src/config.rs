@@ -5,6 +5,7 @@ use std::time::Duration;
 use rpc_core::Limits;
 use rpc_net::{Address, AddressError};
 
+use crate::blocking::BlockingChannel;
 use crate::channel::Channel;
 use crate::error::ConnectError;
 
@@ -123,6 +124,23 @@ impl ChannelBuilder {
             .map_err(|error| ConnectError::Address(error.into()))?;
         self.settings.limits.check().map_err(ConnectError::Limits)?;
         Channel::open(address, self.settings).await
+    }
+
+    /// Connects a channel that needs no runtime, and blocks the thread until the server has greeted. See [`blocking`](crate::blocking).
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_blocking<A>(self, address: A) -> Result<BlockingChannel, ConnectError>
+    where
+        A: TryInto<Address>,
+        A::Error: Into<AddressError>,
+    {
+        let address = address
+            .try_into()
+            .map_err(|error| ConnectError::Address(error.into()))?;
+        self.settings.limits.check().map_err(ConnectError::Limits)?;
+        BlockingChannel::open(address, self.settings)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tokio::time::{Sleep, sleep_until};
 
+use crate::clock;
 use crate::connection::{Shared, wake_all};
 use crate::error::Lost;
 use crate::waiting::earlier;
@@ -54,8 +55,8 @@ impl Driver {
         match self.turn(cx) {
             Err(lost) => Poll::Ready(Err(lost)),
             // The server has greeted and said goodbye in one breath.
-            Ok(Turn::Finished) => Poll::Ready(Err(self.shared.lock().farewell())),
-            Ok(Turn::Wait) if self.shared.lock().greeted => Poll::Ready(Ok(())),
+            Ok(Turn::Finished) => Poll::Ready(Err(self.shared.lock().calls.farewell())),
+            Ok(Turn::Wait) if self.shared.lock().calls.greeted => Poll::Ready(Ok(())),
             Ok(Turn::Wait) => Poll::Pending,
         }
     }
@@ -70,7 +71,7 @@ impl Driver {
             return Ok(Turn::Finished);
         }
         // Nobody else would wake a driver that did not ask for more bytes.
-        if paused && state.connection.wants_read() {
+        if paused && state.calls.connection.wants_read() {
             go_on_later(cx);
         }
         Ok(Turn::Wait)
@@ -80,16 +81,16 @@ impl Driver {
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
         for _ in 0..READS_PER_TURN {
             let mut state = self.shared.lock();
-            if !state.connection.wants_read() {
+            if !state.calls.connection.wants_read() {
                 return Ok(true);
             }
             match state.poll_read(cx) {
-                Poll::Ready(Ok(0)) => state.connection.handle_eof(),
+                Poll::Ready(Ok(0)) => state.calls.connection.handle_eof(),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Err(Lost::Socket(error)),
                 Poll::Pending => return Ok(false),
             }
-            let result = state.handle_events(&mut self.woken);
+            let result = state.calls.handle_events(clock::now(), &mut self.woken);
             drop(state);
             wake_all(&mut self.woken);
             result?;
@@ -104,7 +105,7 @@ impl Driver {
         } = self;
         loop {
             let mut state = shared.lock();
-            let Some(next) = earlier(state.armed, state.deadline()) else {
+            let Some(next) = earlier(state.armed, state.calls.deadline()) else {
                 return Ok(());
             };
             // Deadlines that have gone are not worth a reset: the timer rings too early, then.
@@ -113,8 +114,8 @@ impl Driver {
                 return Ok(());
             }
             state.armed = None;
-            let result = state.handle_timeout(woken);
-            let result = result.and_then(|()| state.handle_due(woken));
+            let result = state.calls.handle_timeout(woken);
+            let result = result.and_then(|()| state.calls.handle_due(woken));
             drop(state);
             wake_all(woken);
             result?;
@@ -128,8 +129,8 @@ impl Driver {
     /// that reading has `paused`: callers have their chance between such turns.
     fn write(&mut self, cx: &mut Context<'_>, paused: bool) -> Result<(), Lost> {
         let mut state = self.shared.lock();
-        if state.connection.waiting() > 1
-            && !state.connection.send_queue().is_empty()
+        if state.calls.connection.waiting() > 1
+            && !state.calls.connection.send_queue().is_empty()
             && !self.yielded
             && !paused
         {
@@ -139,8 +140,10 @@ impl Driver {
         }
         let written = state.poll_write(cx, &mut self.woken);
         // What was written has made room.
-        state.settle(&mut self.woken);
-        if written.is_ready() && (state.has_more_to_flush() || !state.connection.send_queue().is_empty()) {
+        state.calls.settle(&mut self.woken);
+        if written.is_ready()
+            && (state.calls.has_more_to_flush() || !state.calls.connection.send_queue().is_empty())
+        {
             go_on_later(cx);
         }
         drop(state);
@@ -180,7 +183,7 @@ impl Future for Driver {
         match this.turn(cx) {
             Ok(Turn::Wait) => Poll::Pending,
             Ok(Turn::Finished) => {
-                let farewell = this.shared.lock().farewell();
+                let farewell = this.shared.lock().calls.farewell();
                 this.end(&farewell);
                 Poll::Ready(())
             }

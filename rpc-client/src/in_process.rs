@@ -23,8 +23,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep_until};
 
+use crate::calls::no_answer;
 use crate::clock;
-use crate::connection::no_answer;
 use crate::frame_pool;
 
 /// Makes a caller that runs a service's handlers in this process.

@@ -54,6 +54,11 @@ impl Silence {
         self.asked = false;
     }
 
+    /// When that was last.
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.heard
+    }
+
     /// When the server is to be asked, or given up. Never while it owes nothing.
     pub(crate) fn deadline(&self, owes: bool) -> Option<Instant> {
         let keep_alive = self.keep_alive.as_ref().filter(|_| owes)?;

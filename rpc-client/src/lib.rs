@@ -20,7 +20,7 @@
 //! }
 //! ```
 //!
-//! [`in_process()`] makes a caller of a service in the same process, for tests and for programs that keep the door open.
+//! [`blocking`] has the same without a runtime. [`in_process()`] makes a caller of a service in the same process, for tests and for programs that keep the door open.
 //!
 //! # The way of a call, module by module
 //!
@@ -38,6 +38,8 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+pub mod blocking;
+mod calls;
 mod channel;
 mod channels;
 mod clock;

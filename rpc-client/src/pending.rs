@@ -6,11 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rpc_core::{CallFailure, CallOptions, Code, FailureKind, OutgoingCall};
+use rpc_core::{CallFailure, CallOptions, FailureKind, OutgoingCall};
 
+use crate::calls::{
+    MAX_REFUSALS, Outgoing, Start, deadline_of, is_refused_by_goodbye, no_answer, refused_too_often,
+};
 use crate::channel::Channel;
-use crate::clock;
-use crate::connection::{Outgoing, Shared, Start, no_answer};
+use crate::connection::Shared;
 use crate::frame_pool;
 use crate::links::{find, open_for_queued, pick};
 use crate::places::Places;
@@ -49,9 +51,6 @@ enum Stage {
     Done,
 }
 
-/// Connections that a call tries, for each that the channel may have. One that has just greeted and takes no calls is followed by another that has to do better.
-const MAX_REFUSALS: usize = 3;
-
 impl PendingCall {
     pub(crate) fn new(channel: Channel, call: OutgoingCall) -> Self {
         let options = call.options;
@@ -75,19 +74,7 @@ impl PendingCall {
     /// The first poll: the time counts from here.
     fn begin(&mut self) -> Stage {
         let inner = &self.channel.0;
-        let mut options = self.options;
-        if options.timeout.is_none() && options.deadline.is_none() {
-            options.timeout = inner.settings.call_timeout;
-        }
-        self.call.deadline = match options {
-            // Asking the clock is not free, and most calls that have no deadline are in a hurry.
-            CallOptions {
-                timeout: None,
-                deadline,
-                ..
-            } => deadline,
-            options => options.deadline_from(clock::now()),
-        };
+        self.call.deadline = deadline_of(self.options, inner.settings.call_timeout);
         self.choose(None)
     }
 
@@ -185,15 +172,7 @@ impl PendingCall {
         if self.refusals < MAX_REFUSALS * self.channel.0.links.len() {
             return Ok(self.choose(unusable));
         }
-        let text = format!(
-            "{}: connections end before they take a call",
-            self.channel.address()
-        );
-        Err(Poll::Ready(Err(CallFailure::local(
-            FailureKind::NotSent,
-            false,
-            text,
-        ))))
+        Err(Poll::Ready(Err(refused_too_often(self.channel.address()))))
     }
 
     /// Whether the call goes to another connection, once for each that the channel may have: the server was closing this one and has said that it did not take the call (P-51),
@@ -201,13 +180,10 @@ impl PendingCall {
     /// over, and a channel may have been used.
     fn may_move(&self, shared: &Shared, failure: &CallFailure) -> bool {
         let connections = self.channel.0.links.len();
-        let is_kept = self.call.frame.body_len() > 0 && self.call.channels.is_none();
-        if !is_kept || self.moves >= connections {
+        if !self.call.is_kept() || self.moves >= connections {
             return false;
         }
-        let is_closing = failure.kind() == FailureKind::Refused
-            && failure.code().is_none_or(|code| code == Code::DRAINING)
-            && shared.is_draining();
+        let is_closing = is_refused_by_goodbye(failure) && shared.is_draining();
         is_closing || connections > 1 && failure.kind() == FailureKind::NotSent
     }
 

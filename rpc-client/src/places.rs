@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::connection::{Outgoing, Shared, Start};
+use crate::calls::{Outgoing, Start};
+use crate::connection::Shared;
 use crate::links::Links;
 use crate::waiting::Ticket;
 

@@ -161,16 +161,10 @@ impl Link {
                 Phase::Up(shared)
             }
             Err(error) => {
-                // P-03: trying a server of another build again soon is of no use; it may be rolled back later.
-                let pause = if error.is_incompatible() {
-                    INCOMPATIBLE_PAUSE
-                } else {
-                    state.backoff.pause()
-                };
                 if let Some(load) = &self.load {
                     load.set_gone();
                 }
-                let until = clock::now() + pause;
+                let until = clock::now() + pause_after(&error, &mut state.backoff);
                 Phase::Down {
                     until,
                     error: Arc::new(error),
@@ -189,7 +183,17 @@ impl Link {
     }
 }
 
-fn not_connected(error: &ConnectError) -> CallFailure {
+/// How long the server is left alone after an attempt.
+pub(crate) fn pause_after(error: &ConnectError, backoff: &mut Backoff) -> Duration {
+    // P-03: trying a server of another build again soon is of no use; it may be rolled back later.
+    if error.is_incompatible() {
+        INCOMPATIBLE_PAUSE
+    } else {
+        backoff.pause()
+    }
+}
+
+pub(crate) fn not_connected(error: &ConnectError) -> CallFailure {
     CallFailure::local(FailureKind::NotSent, false, chain(error))
 }
 

@@ -95,6 +95,14 @@ impl Waiters {
         }
     }
 
+    /// Somebody whose call is in flight.
+    pub(crate) fn anyone(&self) -> Option<&Waker> {
+        self.entries.iter().find_map(|entry| match entry {
+            Entry::Waiting { waker, .. } => Some(waker),
+            Entry::Free | Entry::Done(_) => None,
+        })
+    }
+
     /// Frees an entry.
     pub(crate) fn remove(&mut self, key: &Key) -> Removed {
         let Some(entry) = self.entries.get_mut(key.0) else {

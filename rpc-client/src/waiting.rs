@@ -125,6 +125,14 @@ impl WaitQueue {
         None
     }
 
+    /// Somebody who waits.
+    pub(crate) fn anyone(&self) -> Option<&Waker> {
+        self.entries.iter().find_map(|entry| match entry {
+            Entry::Waiting { waker, .. } => Some(waker),
+            Entry::Granted | Entry::Expired | Entry::Gone => None,
+        })
+    }
+
     /// Ends the wait of those whose deadline is not after `now`; they are to be woken.
     pub(crate) fn expire(&mut self, now: Instant, woken: &mut Vec<Waker>) {
         if self.earliest.is_none_or(|earliest| now < earliest) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::archive::{Archive, ArchiveError};
+use crate::blocking::block_on;
 use crate::context::inherited_deadline;
 use crate::encode::{EncodeError, Encoder, encode};
 use crate::extensions::Extensions;
@@ -344,6 +345,33 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
 }
 
 impl<C: Caller, T: Wire, E: MethodError> Call<C, T, E> {
+    /// Blocks the thread until the call has ended: for programs and threads without a runtime. It works with every caller; one that blocks anyway, as
+    /// `rpc_client::blocking::BlockingChannel` does, makes the call on this very thread.
+    ///
+    /// Not for the threads of a runtime. All that a blocked one would run waits, and if the connection of the caller is among it, the call never ends. There, await the
+    /// call, or wait for it in what the runtime has for work that blocks.
+    ///
+    /// ```
+    /// # use rpc_core::{service, Caller};
+    /// #[service]
+    /// pub trait Greeter {
+    ///     async fn greet(&self, name: &str) -> String;
+    /// }
+    ///
+    /// # fn example<C: Caller>(greeter: GreeterClient<C>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let greeting = greeter.greet("world").wait()?;
+    /// println!("{}", greeting.as_str()); // read where it was received
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As the call itself.
+    pub fn wait(mut self) -> Result<Reply<T>, CallError<E>> {
+        block_on(|cx| Pin::new(&mut self).poll(cx))
+    }
+
     /// Goes on until the call was started or has failed before that.
     pub(crate) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError<E>>> {
         let answer = self.poll_answer(cx);
@@ -419,6 +447,13 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 #[must_use = "a call does nothing until it is awaited"]
 pub struct DetailedCall<C: Caller, T: Wire, E = Infallible>(Call<C, T, E>);
 
+impl<C: Caller, T: Wire, E: MethodError> DetailedCall<C, T, E> {
+    /// Blocks the thread until the call has ended. See [`Call::wait`].
+    pub fn wait(mut self) -> (Result<Reply<T>, CallError<E>>, Metadata) {
+        block_on(|cx| Pin::new(&mut self).poll(cx))
+    }
+}
+
 impl<C: Caller, T: Wire, E: MethodError> Future for DetailedCall<C, T, E> {
     type Output = (Result<Reply<T>, CallError<E>>, Metadata);
 
@@ -441,6 +476,17 @@ impl<C: Caller, T: Wire, E> fmt::Debug for DetailedCall<C, T, E> {
 /// A call that returns an owned value. Made by [`Call::owned`].
 #[must_use = "a call does nothing until it is awaited"]
 pub struct OwnedCall<C: Caller, T: Wire, E = Infallible>(Call<C, T, E>);
+
+impl<C: Caller, T: Wire, E: MethodError> OwnedCall<C, T, E> {
+    /// Blocks the thread until the call has ended. See [`Call::wait`].
+    ///
+    /// # Errors
+    ///
+    /// As the call itself.
+    pub fn wait(mut self) -> Result<T, CallError<E>> {
+        block_on(|cx| Pin::new(&mut self).poll(cx))
+    }
+}
 
 impl<C: Caller, T: Wire, E: MethodError> Future for OwnedCall<C, T, E> {
     type Output = Result<T, CallError<E>>;

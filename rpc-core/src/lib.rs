@@ -51,6 +51,7 @@
 extern crate self as rpc_core;
 
 pub mod archive;
+mod blocking;
 mod budget;
 pub mod buffer;
 mod bulk;

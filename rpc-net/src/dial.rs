@@ -83,7 +83,7 @@ async fn connect_to(target: SocketAddr) -> io::Result<Socket> {
 /// Dialling a free port of this machine from the range of ephemeral ports succeeds when the kernel happens to
 /// choose the same port as source. A client that waits for its server to return would sooner or later talk to
 /// itself, and keep the server from its port.
-fn refuse_own_end(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
+pub(crate) fn refuse_own_end(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
     match local == peer {
         true => Err(io::Error::new(
             io::ErrorKind::ConnectionRefused,
@@ -103,7 +103,7 @@ async fn connect_unix(address: &Address) -> Result<Socket, DialError> {
 
 /// Alternates between the two families, beginning with the family that comes first. Within a family the order
 /// stays.
-fn interleave(addresses: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
+pub(crate) fn interleave(addresses: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let mut preferred = addresses
         .iter()
@@ -127,7 +127,7 @@ fn interleave(addresses: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
     clippy::wildcard_enum_match_arm,
     reason = "of some forty kinds a few say more than the rest"
 )]
-fn tcp_kind(error: &io::Error) -> DialErrorKind {
+pub(crate) fn tcp_kind(error: &io::Error) -> DialErrorKind {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => DialErrorKind::Refused,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => DialErrorKind::Unreachable,
@@ -141,7 +141,7 @@ fn tcp_kind(error: &io::Error) -> DialErrorKind {
     clippy::wildcard_enum_match_arm,
     reason = "of some forty kinds a few say more than the rest"
 )]
-fn unix_kind(error: &io::Error, path: &Path) -> DialErrorKind {
+pub(crate) fn unix_kind(error: &io::Error, path: &Path) -> DialErrorKind {
     if error.raw_os_error() == Some(EPROTOTYPE) {
         return DialErrorKind::NotASocket;
     }
@@ -169,7 +169,7 @@ pub struct DialError {
 }
 
 impl DialError {
-    fn new(address: &Address, kind: DialErrorKind, tried: usize, source: io::Error) -> Self {
+    pub(crate) fn new(address: &Address, kind: DialErrorKind, tried: usize, source: io::Error) -> Self {
         Self {
             address: address.clone(),
             kind,

@@ -8,6 +8,7 @@
 //! - A [`Socket`] is one connected file descriptor, TCP or Unix, used through a shared reference. It knows
 //!   its [`Peer`]: an IP address, or the process at the other end of a Unix socket.
 //! - [`connect`] dials an address and yields a socket as well.
+//! - A [`BlockingSocket`] is a connected file descriptor for threads that have no runtime.
 //!
 //! ```text
 //! Address ─ BoundListener::bind ─► BoundListener ─ into_tokio ─► Listener ─ poll_accept ─► Socket
@@ -51,6 +52,7 @@ compile_error!("rpc-net knows the socket names and error numbers of Linux only")
 mod accept_error;
 mod address;
 mod bind_error;
+mod blocking;
 mod dial;
 mod listener;
 mod socket;
@@ -59,6 +61,7 @@ mod socket_file;
 pub use accept_error::{AcceptAction, AcceptBackoff, classify_accept_error};
 pub use address::{Address, AddressError, AddressErrorKind};
 pub use bind_error::{BindError, BindErrorKind};
+pub use blocking::BlockingSocket;
 pub use dial::{DialError, DialErrorKind, connect};
 pub use listener::{BindOptions, BoundListener, Listener};
 pub use socket::{Credentials, Peer, Socket};

@@ -34,7 +34,7 @@ enum Inner {
 }
 
 /// Bytes that the kernel takes of a TCP socket beyond those that are on their way. What it has taken nothing can overtake, and by itself it takes megabytes.
-const NOT_SENT: u32 = 128 << 10;
+pub(crate) const NOT_SENT: u32 = 128 << 10;
 
 impl Socket {
     /// Takes over a connected TCP socket of the standard library.

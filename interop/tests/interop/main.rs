@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod blocking;
 mod calls;
 mod cancel;
 mod failures;
@@ -43,5 +44,6 @@ cases! {
     streams: client_stream server_stream ping_pong ping_pong_on_worker empty_stream half_close large_items many_streams receiver_stops handler_breaks_off;
     cancel: timeout_on_sleeping_server timeout_of_stream cancel_call cancel_after_begin cancel_after_first_reply sender_gives_up;
     failures: code_and_message unimplemented_method changed_method unimplemented_service too_large panic;
+    blocking: calls_and_errors failures large_bodies deadline_stops_the_handler many_threads channels_are_refused drain;
     metadata: with_reply with_error with_failure with_end with_call_that_has_channels;
 }

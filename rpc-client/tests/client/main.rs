@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod blocking;
 mod calls;
 mod connect;
 mod connections;

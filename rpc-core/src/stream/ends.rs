@@ -12,6 +12,7 @@ use super::inbound::Inbound;
 use super::outbound::Outbound;
 use super::receiver::Receiver;
 use super::sender::{Sender, SenderSide};
+use crate::blocking::block_on;
 use crate::call::{Call, Caller, DetailedCall, MethodError, OwnedCall, Reply};
 use crate::encode::Encoder;
 use crate::failure::CallError;
@@ -124,6 +125,19 @@ impl<C: Caller, Ends: ChannelEnds, T: Wire, E: MethodError> StreamCall<C, Ends, 
         std::future::poll_fn(|cx| call.poll_open(cx)).await?;
         Ok(ends.with(RunningCall(call)))
     }
+
+    /// Does what [`open`](Self::open) does, blocking the thread: for programs without a runtime, and with the care of [`Call::wait`]. The caller has to be one that is driven
+    /// elsewhere, such as a channel in the runtime of other threads.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    #[expect(clippy::type_complexity, reason = "it is the type of `open`")]
+    pub fn blocking_open(self) -> Result<Ends::Opened<RunningCall<C, T, E>>, CallError<E>> {
+        let Self { mut call, ends } = self;
+        block_on(|cx| call.poll_open(cx))?;
+        Ok(ends.with(RunningCall(call)))
+    }
 }
 
 impl<C: Caller, Ends, T: Wire, E> fmt::Debug for StreamCall<C, Ends, T, E> {
@@ -149,6 +163,17 @@ impl<C: Caller, T: Wire, E> RunningCall<C, T, E> {
     /// Makes the call return the metadata of the answer as well, also that of an error.
     pub fn detailed(self) -> DetailedCall<C, T, E> {
         self.0.detailed()
+    }
+}
+
+impl<C: Caller, T: Wire, E: MethodError> RunningCall<C, T, E> {
+    /// Blocks the thread until the call has ended. See [`Call::wait`].
+    ///
+    /// # Errors
+    ///
+    /// As the call itself.
+    pub fn wait(self) -> Result<Reply<T>, CallError<E>> {
+        self.0.wait()
     }
 }
 

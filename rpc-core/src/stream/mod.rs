@@ -9,7 +9,6 @@
 //! A channel exists as long as its call. Items are archived from a reference into the frame that is sent, and read where that frame landed.
 //! How much may be under way is bounded by credit: a sender without any waits, and only that sender.
 
-mod blocking;
 mod bridge;
 mod call_channels;
 mod ends;

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::blocking::block_on;
 use super::error::StreamError;
 use super::inbound::{Inbound, Next};
 use super::run::Run;
 use crate::archive::Archive;
+use crate::blocking::block_on;
 use crate::metadata::Metadata;
 use crate::wire::Wire;
 

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::blocking::block_on;
 use super::error::SendError;
 use super::outbound::Outbound;
+use crate::blocking::block_on;
 use crate::code::Code;
 use crate::metadata::Metadata;
 use crate::wire::Wire;

@@ -18,9 +18,8 @@ impl Adder for Plain {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    tokio::spawn(vox::serve_listener(listener, AdderDispatcher::new(Plain)).run());
-    let connection = vox::connect(&address.to_string()).await?;
-    let adder: AdderClient = connection.open_lane().await?;
+    tokio::spawn(vox::serve_listener(listener, AdderDispatcher::new(Plain)));
+    let adder: AdderClient = vox::connect(address).await?;
     println!("2 + 3 = {}", adder.add(2, 3).await?);
     Ok(())
 }
