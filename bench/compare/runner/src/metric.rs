@@ -57,6 +57,14 @@ impl Metric {
         matches!(self, Self::Rate | Self::GibPerSecond)
     }
 
+    /// Whether a ratio to the floor says something: of allocations a floor has none.
+    pub(crate) fn has_floor(self) -> bool {
+        !matches!(
+            self,
+            Self::ClientAllocations | Self::ServerAllocations | Self::Allocations
+        )
+    }
+
     /// Whether `value` is better than `other`.
     pub(crate) fn is_better(self, value: f64, other: f64) -> bool {
         if self.more_is_better() {

@@ -12,6 +12,9 @@ use crate::targets::{self, Outcome, Target};
 /// What stands behind a figure that another peer betters.
 const LOSES: &str = "▼";
 
+/// What stands where there is no figure.
+const NONE: &str = "–";
+
 /// Peers by sockets, for one metric: median, spread, ratio to the floor; and below how this project stands. Nothing without figures.
 pub(super) fn comparison(table: &Table<'_>, keys: &[Key], metric: Metric) -> Option<String> {
     let has_figure = |key: &Key| {
@@ -35,7 +38,14 @@ pub(super) fn comparison(table: &Table<'_>, keys: &[Key], metric: Metric) -> Opt
             .unwrap_or(usize::MAX)
     });
     for peer in &peers {
-        let figures: Vec<String> = keys.iter().map(|key| figure(table, *key, peer, metric)).collect();
+        let mut figures: Vec<String> = keys.iter().map(|key| figure(table, *key, peer, metric)).collect();
+        // Who does none of it says why, in the first place where there is room.
+        if let Some(reason) = table
+            .absent(first, peer)
+            .filter(|_| figures.iter().all(|figure| figure == NONE))
+        {
+            figures[0] = format!("{NONE} {reason}");
+        }
         let name = if is_ours(peer) {
             format!("**{peer}**")
         } else {
@@ -51,10 +61,13 @@ pub(super) fn comparison(table: &Table<'_>, keys: &[Key], metric: Metric) -> Opt
     } else {
         "less is better"
     };
+    let floor = match keys.iter().any(|key| to_floor(table, *key, metric).is_some()) {
+        true => format!("; after · the ratio to {}", floor(first)),
+        false => String::new(),
+    };
     Some(format!(
-        "{} ({better}; after · the ratio to {})\n\n| | {} |\n|---|{}\n{}",
+        "{} ({better}{floor})\n\n| | {} |\n|---|{}\n{}",
         metric.title(),
-        floor(first),
         columns.join(" | "),
         "---|".repeat(columns.len()),
         rows.concat()
@@ -65,18 +78,23 @@ fn floor(key: Key) -> &'static str {
     if key == Key::Build { BARE } else { FLOOR }
 }
 
+/// The floor's figure, where there is a sense in comparing with it.
+fn to_floor(table: &Table<'_>, key: Key, metric: Metric) -> Option<f64> {
+    table
+        .median(key, floor(key), metric)
+        .filter(|_| metric.has_floor())
+}
+
 fn figure(table: &Table<'_>, key: Key, peer: &str, metric: Metric) -> String {
     let Some(summary) = table.summary(key, peer, metric) else {
-        return "–".to_owned();
+        return NONE.to_owned();
     };
     let [median, min, max] = [summary.median, summary.min, summary.max].map(|value| metric.write(value));
     let mut text = median;
     if min != max {
         text += &format!(" [{min}–{max}]");
     }
-    let to_floor = table
-        .median(key, floor(key), metric)
-        .and_then(|floor| ratio(summary.median, floor));
+    let to_floor = to_floor(table, key, metric).and_then(|floor| ratio(summary.median, floor));
     if let Some(to_floor) = to_floor.filter(|_| peer != floor(key)) {
         text += &format!(" · {to_floor:.2}");
     }
@@ -335,6 +353,17 @@ mod tests {
             "| W5l | GiB/s ÷ best other | ≥ 4.5 | TCP ct **4.00 (vox)**, Unix ct 5.00 (vox) | in part |";
         assert!(text.contains(row), "{text}");
         assert!(text.contains("1 reach their target, 1 do not"), "{text}");
+    }
+
+    #[test]
+    fn who_does_not_do_it_says_so_in_its_row() {
+        let mut absent = with_gib("vox", 0.0);
+        absent.bytes_per_second = None;
+        absent.absent = Some("refuses it".into());
+        let results = results(vec![with_gib(OURS, 2.0), absent]);
+        let text = comparison(&Table::new(&results), &[KEY], Metric::GibPerSecond).unwrap();
+        assert!(text.contains("| vox | – refuses it |"), "{text}");
+        assert!(!text.contains("the ratio to"), "{text}");
     }
 
     #[test]
