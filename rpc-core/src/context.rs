@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::extensions::Extensions;
 use crate::incoming::Outcome;
+use crate::job::Desk;
 use crate::metadata::{Metadata, MetadataError};
 use crate::service::MethodDescriptor;
 
@@ -66,6 +67,8 @@ pub struct CallControl {
     /// Whether there is something in `reply_metadata`: most calls have none, and do not pay for the lock.
     has_reply_metadata: AtomicBool,
     reply_metadata: Mutex<Metadata>,
+    /// Where a worker leaves the answer.
+    desk: Desk,
 }
 
 impl CallControl {
@@ -103,7 +106,26 @@ impl CallControl {
 
     /// Makes the control as new, for the next call of the same slot.
     pub fn reset(&mut self) {
-        *self = Self::default();
+        let Self {
+            cancelled,
+            on_worker,
+            holds,
+            has_reply_metadata,
+            reply_metadata,
+            desk,
+        } = self;
+        *cancelled.get_mut() = false;
+        *holds.get_mut() = 0;
+        if std::mem::take(on_worker.get_mut()) {
+            desk.reset();
+        }
+        if std::mem::take(has_reply_metadata.get_mut()) {
+            *reply_metadata.get_mut().unwrap_or_else(PoisonError::into_inner) = Metadata::default();
+        }
+    }
+
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
     }
 }
 

@@ -1,9 +1,6 @@
 //! IncomingCall: one call on its way through a dispatcher, from validated arguments to an encoded answer.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -13,6 +10,8 @@ use crate::connection::write_metadata;
 use crate::context::{CallControl, Context};
 use crate::encode::{EncodeError, Encoder, encode};
 use crate::frame_buf::FrameBuf;
+use crate::job::Verdict;
+pub use crate::job::{Job, Workers, WorkersFull};
 use crate::metadata::Metadata;
 use crate::stream::UserChannels;
 use crate::wire::{Archived, Wire};
@@ -91,31 +90,26 @@ impl IncomingCall {
         let control = Arc::clone(self.context.control());
         let (deadline, scope) = (self.context.deadline(), self.context.scope());
         let workers = Arc::clone(&self.workers);
-        let done = Arc::new(Done::default());
-        let sender = DoneSender(Some((Arc::clone(&done), Arc::clone(&control))));
         control.move_to_worker();
-        let run = move |verdict| {
-            let completed = match verdict {
-                Verdict::Run => scope.run(|| handler(self)),
-                Verdict::Expired => self
-                    .take_reply()
-                    .fail(Code::EXPIRED, "time ran out in the worker queue"),
-                Verdict::Cancelled => self
-                    .take_reply()
-                    .fail(Code::CANCELLED, "cancelled in the worker queue"),
-            };
-            sender.send(completed);
+        let run = move |verdict| match verdict {
+            Verdict::Run => scope.run(|| handler(self)),
+            Verdict::Expired => self
+                .take_reply()
+                .fail(Code::EXPIRED, "time ran out in the worker queue"),
+            Verdict::Cancelled => self
+                .take_reply()
+                .fail(Code::CANCELLED, "cancelled in the worker queue"),
         };
-        match workers.submit(Job {
-            deadline,
-            control,
-            run: Box::new(run),
-        }) {
-            Ok(()) => std::future::poll_fn(|cx| done.poll(cx.waker())).await,
-            Err(WorkersFull { limit }) => Completed::failure(
-                Code::REFUSED,
-                format!("worker queue is full: {limit} jobs (worker_queue)"),
-            ),
+        match workers.submit(Job::new(deadline, &control, run)) {
+            Ok(()) => std::future::poll_fn(|cx| control.desk().poll(cx.waker())).await,
+            Err(WorkersFull { limit }) => {
+                // What the dropped job has left.
+                control.desk().clear();
+                Completed::failure(
+                    Code::REFUSED,
+                    format!("worker queue is full: {limit} jobs (worker_queue)"),
+                )
+            }
         }
     }
 }
@@ -263,112 +257,6 @@ impl Completed {
         Self {
             metadata: control.take_reply_metadata(),
             ..Self::failure(Code::INTERNAL, "handler panicked")
-        }
-    }
-}
-
-/// Where plain `fn` handlers run: the worker pool of a server, or the caller's own thread in tests.
-pub trait Workers: Send + Sync + fmt::Debug {
-    /// Puts a job in the queue, or runs it.
-    ///
-    /// # Errors
-    ///
-    /// [`WorkersFull`] at once if the queue is full; never waits.
-    fn submit(&self, job: Job) -> Result<(), WorkersFull>;
-}
-
-/// The worker queue is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkersFull {
-    /// How many jobs it holds.
-    pub limit: usize,
-}
-
-/// A handler that waits for a worker.
-pub struct Job {
-    deadline: Option<Instant>,
-    control: Arc<CallControl>,
-    run: Box<dyn FnOnce(Verdict) + Send>,
-}
-
-/// What becomes of a job when its turn has come.
-#[derive(Clone, Copy, Debug)]
-enum Verdict {
-    Run,
-    Expired,
-    Cancelled,
-}
-
-impl Job {
-    /// Whether its call has expired or was cancelled: [`run`](Self::run) only answers it then.
-    pub fn is_over(&self, now: Instant) -> bool {
-        self.control.is_cancelled() || self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-
-    /// Runs the handler, unless its call has expired or was cancelled. Its panic passes through; the call is answered all the same.
-    pub fn run(self, now: Instant) {
-        let verdict = if self.control.is_cancelled() {
-            Verdict::Cancelled
-        } else if self.deadline.is_some_and(|deadline| deadline <= now) {
-            Verdict::Expired
-        } else {
-            Verdict::Run
-        };
-        (self.run)(verdict);
-    }
-}
-
-impl fmt::Debug for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job")
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where a job leaves its answer for the call that waits.
-#[derive(Debug, Default)]
-struct Done(Mutex<(Option<Completed>, Option<Waker>)>);
-
-impl Done {
-    fn poll(&self, waker: &Waker) -> Poll<Completed> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.0.take() {
-            Some(completed) => Poll::Ready(completed),
-            None => {
-                state.1 = Some(waker.clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    fn leave(&self, completed: Completed) {
-        let waker = {
-            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            state.0 = Some(completed);
-            state.1.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-/// Leaves exactly one answer: the handler's, or when it is dropped without one (the handler panicked, the pool is gone) a failure.
-struct DoneSender(Option<(Arc<Done>, Arc<CallControl>)>);
-
-impl DoneSender {
-    fn send(mut self, completed: Completed) {
-        if let Some((done, _)) = self.0.take() {
-            done.leave(completed);
-        }
-    }
-}
-
-impl Drop for DoneSender {
-    fn drop(&mut self) {
-        if let Some((done, control)) = self.0.take() {
-            done.leave(Completed::panicked(&control));
         }
     }
 }

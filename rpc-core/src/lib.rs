@@ -69,6 +69,7 @@ pub mod header;
 pub mod health;
 pub mod id;
 pub mod incoming;
+mod job;
 pub mod limits;
 pub mod metadata;
 pub mod middleware;
