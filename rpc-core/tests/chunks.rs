@@ -98,7 +98,7 @@ fn other_frames_pass_between_chunks() {
     let kinds: Vec<_> = read_frames(&sent).iter().map(|(header, _)| header.kind).collect();
     let place = |kind| kinds.iter().position(|known| *known == kind).unwrap();
     let chunks = kinds.iter().filter(|kind| **kind == Kind::Chunk).count();
-    assert_eq!(chunks, 5);
+    assert_eq!(chunks, 6);
     assert!(
         place(Kind::Call) < kinds.len() - 2 && place(Kind::Ping) < kinds.len() - 2,
         "{kinds:?}"
@@ -290,12 +290,12 @@ fn the_end_between_two_chunks_is_an_error() {
     pair.client
         .start_call(&NewCall::of(METHOD), &mut call_frame(&bytes(50_000)), pair.now)
         .unwrap();
-    let whole_frames = 2 * (16 + 16_384);
+    let whole_frames = 2 * 16 + 4_096 + 16_384;
     pair.pass_to_server(whole_frames);
     pair.server.handle_eof();
     pair.poll();
     let error = rpc_core::error::ConnectionError::Truncated {
-        received: 2 * 16_384,
+        received: 4_096 + 16_384,
         expected: 50_016,
     };
     assert_eq!(
