@@ -8,8 +8,8 @@ use harness::{
 };
 use harness::{Result, Task, data};
 use rpc_client::Channel;
+use rpc_client::blocking::BlockingChannel;
 use rpc_core::Reply;
-use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 
 use crate::limits;
@@ -100,30 +100,24 @@ impl Client for AsyncClient {
     }
 }
 
-/// The client as a program without a runtime uses it: a runtime of one thread, entered for each call.
-pub(crate) struct BlockingClient {
-    client: AsyncClient,
-    runtime: Option<Runtime>,
-}
+/// The client as a program without a runtime uses it.
+pub(crate) struct BlockingClient(CompareClient<BlockingChannel>);
 
 impl BlockingClient {
     fn connect(address: &Address, options: &Options) -> Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let client = runtime.block_on(AsyncClient::connect(address, options))?;
-        Ok(Self {
-            client,
-            runtime: Some(runtime),
-        })
+        let channel = BlockingChannel::builder()
+            .limits(limits(options))
+            .connect_blocking(address.to_string())?;
+        Ok(Self(CompareClient::new(channel)))
     }
 
     /// Makes echo calls until the lane is over.
     fn run(&self, lane: &Lane) -> Result<LaneReport> {
-        let runtime = self.runtime.as_ref().ok_or("the runtime was shut down")?;
         let mut latencies = Latencies::new(lane.takes_latencies);
         let mut calls = 0;
         while !lane.until.is_over(calls) {
             let block = data::block(lane.number, calls);
-            if runtime.block_on(self.client.echo(&block))?.as_ref() != block {
+            if *self.0.echo(&block).wait()? != block {
                 return Err(data::wrong("the echo"));
             }
             calls += 1;
@@ -134,15 +128,6 @@ impl BlockingClient {
             bytes: calls * harness::BLOCK as u64,
             latencies,
         })
-    }
-}
-
-impl Drop for BlockingClient {
-    fn drop(&mut self) {
-        // Dropping a runtime waits, which a task of another must not.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

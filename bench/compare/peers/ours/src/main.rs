@@ -37,7 +37,7 @@ impl Peer for Project {
 
     fn note(options: &Options) -> Option<String> {
         if options.blocking {
-            return Some("blocking: a current-thread runtime that is entered for each call".to_owned());
+            return Some("blocking: BlockingChannel, without a runtime".to_owned());
         }
         (options.workload == Workload::W5l).then(|| "max_body 65 MiB, max_held 256 MiB".to_owned())
     }
