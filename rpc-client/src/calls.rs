@@ -35,6 +35,8 @@ pub(crate) struct Calls {
     /// Where callers read how busy the connection is, as long as it takes calls and there are others to choose from.
     load: Option<Arc<Load>>,
     pub(crate) greeted: bool,
+    /// How many calls ended together when some last did.
+    ended_together: u32,
     /// What the server said when it began to drain.
     goodbye: Option<(Code, String)>,
     /// Whether the connection has ended: every call has its outcome, none is started.
@@ -123,6 +125,7 @@ impl Calls {
             queue: WaitQueue::default(),
             load: None,
             greeted: false,
+            ended_together: 0,
             goodbye: None,
             ended: false,
         }
@@ -302,6 +305,7 @@ impl Calls {
     }
 
     fn poll_events(&mut self, now: Instant, woken: &mut Vec<Waker>) -> Result<(), Lost> {
+        let before = self.connection.waiting();
         let result = loop {
             match self.connection.poll_event(now) {
                 Ok(Some(event)) => {
@@ -313,8 +317,18 @@ impl Calls {
                 Err(error) => break Err(Lost::Connection(error)),
             }
         };
+        let ended = before.saturating_sub(self.connection.waiting());
+        if ended > 0 {
+            self.ended_together = u32::try_from(ended).unwrap_or(u32::MAX);
+        }
         self.settle(woken);
         result
+    }
+
+    /// Whether a call that is started now is likely to be the only one for a while: none is in flight, nothing is queued, and the last one did not end together with others, whose callers may
+    /// be about to call again.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.connection.waiting() == 0 && self.connection.send_queue().is_empty() && self.ended_together <= 1
     }
 
     /// Why the connection has ended in good order.

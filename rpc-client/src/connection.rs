@@ -81,8 +81,7 @@ impl Shared {
         let mut woken = None;
         let mut granted = Vec::new();
         let mut state = self.lock();
-        let connection = &state.calls.connection;
-        let alone = connection.waiting() == 0 && connection.send_queue().is_empty();
+        let alone = state.calls.is_alone();
         let hook = |id| ChannelHook::of(self, id);
         let start = state
             .calls
