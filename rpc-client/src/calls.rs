@@ -192,6 +192,15 @@ impl Calls {
         }
     }
 
+    /// What time it is, as far as starting the call depends on it: asking the clock is not free, and most calls have no deadline.
+    pub(crate) fn now_for(&self, call: &Outgoing) -> Instant {
+        if call.deadline.is_some() || self.connection.waiting() == 0 {
+            clock::now()
+        } else {
+            self.silence.last_heard()
+        }
+    }
+
     /// Fetches the outcome of a call that was started.
     pub(crate) fn poll(&mut self, key: &Key, waker: &Waker) -> Poll<Outcome> {
         self.waiters.poll(key, waker)

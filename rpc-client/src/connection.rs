@@ -11,7 +11,6 @@ use rpc_core::{CallId, Limits};
 use rpc_net::{Address, Socket};
 
 use crate::calls::{Calls, Outgoing, Start};
-use crate::clock;
 use crate::error::Lost;
 use crate::keep_alive::KeepAlive;
 use crate::load::Load;
@@ -83,9 +82,8 @@ impl Shared {
         let mut state = self.lock();
         let alone = state.calls.is_alone();
         let hook = |id| ChannelHook::of(self, id);
-        let start = state
-            .calls
-            .start(call, ticket, waker, hook, clock::now(), &mut granted);
+        let now = state.calls.now_for(call);
+        let start = state.calls.start(call, ticket, waker, hook, now, &mut granted);
         match start {
             // What the socket does not take, and its errors, are the driver's.
             Start::Started(_) | Start::Sent if alone && matches!(state.write(), Ok(Written::All)) => {}

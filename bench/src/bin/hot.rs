@@ -22,8 +22,11 @@ use tokio::runtime::{Builder, Runtime};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
+/// Runs a function so many times.
+type Hot = fn(u32) -> Outcome;
+
 /// What is counted, by name.
-const HOT: &[(&str, fn(u32) -> Outcome)] = &[
+const HOT: &[(&str, Hot)] = &[
     ("header", header),
     ("encode 64 bytes", encode_block),
     ("read 64 bytes", read_block),
