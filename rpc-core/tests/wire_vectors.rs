@@ -370,7 +370,7 @@ fn a_client_reads_the_golden_bytes_of_streams() {
     );
 }
 
-/// P-20: a body of 16,400 bytes for a peer that takes 16,384 in a frame.
+/// P-20: a body of 16,400 bytes for a peer that takes 16,384 in a frame. Its first frame carries 4,096.
 #[test]
 fn a_chunked_body_is_the_golden_bytes() {
     let small = CLIENT_PREFACE.replacen("00040000", "00004000", 1);
@@ -381,15 +381,15 @@ fn a_chunked_body_is_the_golden_bytes() {
     server.reply(CallId(0), &mut frame(&[7; 16_400]), Flags::NONE);
     let sent = server.transmit(usize::MAX);
     let (first, last) = (
-        "00004000 02 01 0000 00000000 00004010",
-        "00000010 08 00 0000 00000000 00000000",
+        "00001000 02 01 0000 00000000 00004010",
+        "00003010 08 00 0000 00000000 00000000",
     );
     let body = |len: usize| vec![7; len];
     let expected = [
         stream(&[SERVER_PREFACE, first]),
-        body(16_384),
+        body(4_096),
         stream(&[last]),
-        body(16),
+        body(12_304),
     ]
     .concat();
     assert_eq!(sent, expected);
@@ -402,14 +402,14 @@ fn a_chunked_body_is_the_golden_bytes() {
         .start_call(&NewCall::of(METHOD), &mut call_frame(&[7; 16_384]), now)
         .unwrap();
     let (first, prelude) = (
-        "00004000 01 01 0000 00000000 00004010",
+        "00001000 01 01 0000 00000000 00004010",
         "1122334455667788 00000000 0000 0000",
     );
     let expected = [
         stream(&[CLIENT_PREFACE, first, prelude]),
-        body(16_368),
+        body(4_080),
         stream(&[last]),
-        body(16),
+        body(12_304),
     ];
     assert_eq!(client.transmit(usize::MAX), expected.concat());
 }
