@@ -77,7 +77,7 @@ fn allocated(is_tcp: bool, call: &impl AsyncFn(&Client, [u8; 64])) -> Allocation
 
 const CALLS: u64 = 1_000;
 
-/// What tokio's scheduler may need now and then is not counted as a call's.
+/// A worker that has not let go of a call's memory when the next one begins makes that take new memory: seldom, and a matter of luck.
 const FEW: u64 = CALLS / 100;
 
 #[test]

@@ -8,27 +8,10 @@ use rpc_core::Limits;
 use crate::support::flow::FlowClient;
 use crate::support::lab::{Event, ExperimentsClient, Lab};
 use crate::support::raw::{
-    CALL, FAILURE, ITEM, PREFACE, REPLY, RawPeer, call, call_body, cancel, chunked, code, end, frame, item,
+    CALL, FAILURE, ITEM, PREFACE, REPLY, RawPeer, call, call_body, cancel, code, end, frame, item, keep_call,
     method_id, number, sending_call,
 };
 use crate::support::{builder, client_at, patient_limits, serve, socket_path, until, until_blocking, within};
-
-/// The archive of a number and of zero bytes.
-fn keep_arguments(key: u64, len: u32) -> Vec<u8> {
-    let back = -i32::try_from(len + 8).unwrap();
-    let block = vec![0; len as usize];
-    [&block[..], &number(key), &back.to_le_bytes(), &len.to_le_bytes()].concat()
-}
-
-fn keep_call(id: u32, key: u64, len: u32) -> Vec<u8> {
-    chunked(
-        CALL,
-        0,
-        id,
-        &call_body(method_id("keep"), 0, &keep_arguments(key, len)),
-        64 << 10,
-    )
-}
 
 fn small_held() -> Limits {
     Limits {

@@ -8,26 +8,10 @@ use rpc_core::Limits;
 
 use crate::support::child::{self, ChildServer};
 use crate::support::lab::{Event, Lab};
-use crate::support::raw::{
-    CALL, FAILURE, Frame, REPLY, RawPeer, call, call_body, chunked, code, method_id, number,
-};
+use crate::support::raw::{FAILURE, Frame, REPLY, RawPeer, call, code, keep_call, number};
 use crate::support::{PATIENCE, builder, patient_limits, until_blocking};
 
 const MIB: usize = 1 << 20;
-
-/// A call of `keep`, whose handler holds its block until the key is released.
-fn keep(id: u32, key: u64, len: u32) -> Vec<u8> {
-    let back = -i32::try_from(len + 8).unwrap();
-    let block = vec![0; len as usize];
-    let arguments = [&block[..], &number(key), &back.to_le_bytes(), &len.to_le_bytes()].concat();
-    chunked(
-        CALL,
-        0,
-        id,
-        &call_body(method_id("keep"), 0, &arguments),
-        64 << 10,
-    )
-}
 
 /// A budget of 16 MiB.
 fn limits() -> Limits {
@@ -53,7 +37,7 @@ fn uploads_beyond_the_budget_wait_for_memory() {
     let started = || lab.count(|event| *event == Event::Started(1));
     // Fifteen mebibytes are held by handlers.
     for (peer, count) in peers.iter_mut().zip(1..=5) {
-        peer.send(&keep(0, 1, LEN));
+        peer.send(&keep_call(0, 1, LEN));
         until_blocking("a handler has started", || started() == count);
     }
     let start = Instant::now();
@@ -91,7 +75,7 @@ fn uploads_beyond_the_budget_wait_for_memory() {
 
 /// Uploads, and returns whether that was refused.
 fn upload(mut peer: RawPeer, len: u32) -> (bool, RawPeer) {
-    peer.send(&keep(0, 1, len));
+    peer.send(&keep_call(0, 1, len));
     let is_refused = is_refused(&peer.answer());
     (is_refused, peer)
 }
@@ -126,7 +110,7 @@ fn uploads_that_are_never_completed_are_given_up_and_the_process_stays_small() {
             let mut peer = RawPeer::greeted(&server.address);
             let all_have_begun = Arc::clone(&all_have_begun);
             thread::spawn(move || {
-                let body = keep(0, 1, 4_100_000);
+                let body = keep_call(0, 1, 4_100_000);
                 let (most, rest) = body.split_at(3 * MIB);
                 peer.send(most);
                 all_have_begun.wait();
@@ -151,6 +135,6 @@ fn uploads_that_are_never_completed_are_given_up_and_the_process_stays_small() {
     assert!(refused >= CLIENTS - 10, "{refused} of {CLIENTS} were refused");
     let peak = server.peak_memory();
     assert!(peak < 100 * MIB, "{} MiB", peak / MIB);
-    probe.send(&keep(1, 1, 4_100_000));
+    probe.send(&keep_call(1, 1, 4_100_000));
     assert_eq!(probe.answer().number(), 4_100_000);
 }

@@ -338,6 +338,20 @@ pub(crate) fn call_body(method: u64, time_left: u32, arguments: &[u8]) -> Vec<u8
     .concat()
 }
 
+/// A call of `keep` in chunks, whose handler holds its block of `len` zeros until the key is released.
+pub(crate) fn keep_call(id: u32, key: u64, len: u32) -> Vec<u8> {
+    let back = -i32::try_from(len + 8).unwrap();
+    let block = vec![0; len as usize];
+    let arguments = [&block[..], &number(key), &back.to_le_bytes(), &len.to_le_bytes()].concat();
+    chunked(
+        CALL,
+        0,
+        id,
+        &call_body(method_id("keep"), 0, &arguments),
+        64 << 10,
+    )
+}
+
 /// The same body as [`frame`] would send, in pieces of `piece` bytes.
 pub(crate) fn chunked(kind: u8, channel: u16, call: u32, body: &[u8], piece: usize) -> Vec<u8> {
     let mut pieces = body.chunks(piece);
