@@ -73,7 +73,7 @@ codes! {
     REFUSED = 32, "refused", Server, false;
     /// The server is shutting down.
     DRAINING = 33, "draining", Server, false;
-    /// The handler panicked.
+    /// The handler panicked, or the server has no memory for an item of the call.
     INTERNAL = 48, "internal", Server, true;
     /// The reply is larger than the client accepts, or cannot be archived.
     REPLY_TOO_LARGE = 49, "reply_too_large", Server, true;
