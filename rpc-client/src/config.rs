@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rpc_core::Limits;
-use rpc_net::{Address, AddressError};
+use rpc_net::{Address, AddressError, ReceiveBuffer};
 
 use crate::blocking::BlockingChannel;
 use crate::channel::Channel;
@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) call_timeout: Option<Duration>,
     pub(crate) keep_alive: Option<Duration>,
     pub(crate) keep_alive_timeout: Duration,
-    pub(crate) receive_buffer: Option<usize>,
+    pub(crate) receive_buffer: ReceiveBuffer,
 }
 
 impl ChannelBuilder {
@@ -92,12 +92,12 @@ impl ChannelBuilder {
         self
     }
 
-    /// Sets how many bytes of a TCP connection the kernel keeps that were not read yet. Default: `None`, as many as it finds useful, which may be megabytes.
+    /// Sets how many bytes of a TCP connection the kernel keeps that were not read yet, which is what small calls wait for while long bodies are under way. Default:
+    /// [`ReceiveBuffer::ByDistance`].
     ///
-    /// Nothing can overtake what the kernel holds, so with long bodies under way this is what small calls of the same connection wait for: 128 KiB keep that short and cost
-    /// nothing on a short way. On a long one they limit what is under way, and with it the throughput.
-    pub fn receive_buffer(mut self, bytes: Option<usize>) -> Self {
-        self.settings.receive_buffer = bytes;
+    /// Between containers of one machine the addresses do not tell how near the peer is: there [`ReceiveBuffer::Bytes`] with [`ReceiveBuffer::NEAR`] keeps small calls fast.
+    pub fn receive_buffer(mut self, buffer: ReceiveBuffer) -> Self {
+        self.settings.receive_buffer = buffer;
         self
     }
 
@@ -153,7 +153,7 @@ impl Default for Settings {
             call_timeout: None,
             keep_alive: Some(Duration::from_secs(30)),
             keep_alive_timeout: Duration::from_secs(20),
-            receive_buffer: None,
+            receive_buffer: ReceiveBuffer::default(),
         }
     }
 }

@@ -28,10 +28,8 @@ pub(crate) async fn dial(
             after,
         })?
         .map_err(ConnectError::Dial)?;
-    if let Some(bytes) = settings.receive_buffer {
-        // What the kernel makes of it is its affair; the connection works with any.
-        let _ = socket.set_receive_buffer(bytes);
-    }
+    // What the kernel makes of it is its affair; the connection works with any.
+    let _ = socket.set_receive_buffer(settings.receive_buffer);
     let shared = Arc::new(Shared::new(socket, address.clone(), settings.limits, keep_alive));
     let mut driver = Driver::new(Arc::clone(&shared));
     poll_fn(|cx| driver.poll_greeted(cx))

@@ -65,4 +65,4 @@ pub use config::ChannelBuilder;
 pub use error::ConnectError;
 pub use in_process::{InProcess, InProcessCall, in_process};
 pub use pending::PendingCall;
-pub use rpc_net::{Address, AddressError, DialError};
+pub use rpc_net::{Address, AddressError, DialError, ReceiveBuffer};

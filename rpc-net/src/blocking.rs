@@ -12,6 +12,7 @@ use socket2::{Domain, SockAddr, SockRef, Type};
 
 use crate::address::Address;
 use crate::dial::{DialError, DialErrorKind, interleave, refuse_own_end, tcp_kind, unix_kind};
+use crate::receive_buffer::ReceiveBuffer;
 use crate::socket::NOT_SENT;
 
 /// One connected socket, TCP or Unix, whose reads wait in the kernel.
@@ -120,14 +121,14 @@ impl BlockingSocket {
         self.as_ref().set_write_timeout(timeout)
     }
 
-    /// Sets how many bytes the kernel keeps that were not read; see [`Socket::set_receive_buffer`](crate::Socket::set_receive_buffer).
+    /// Sets how many bytes the kernel keeps that were not read.
     ///
     /// # Errors
     ///
     /// The kernel refused.
-    pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+    pub fn set_receive_buffer(&self, buffer: ReceiveBuffer) -> io::Result<()> {
         match &self.inner {
-            Inner::Tcp(stream) => SockRef::from(stream).set_recv_buffer_size(bytes),
+            Inner::Tcp(stream) => buffer.apply(&SockRef::from(stream), stream.peer_addr()?),
             Inner::Unix(_) => Ok(()),
         }
     }

@@ -55,6 +55,7 @@ mod bind_error;
 mod blocking;
 mod dial;
 mod listener;
+mod receive_buffer;
 mod socket;
 mod socket_file;
 
@@ -64,4 +65,5 @@ pub use bind_error::{BindError, BindErrorKind};
 pub use blocking::BlockingSocket;
 pub use dial::{DialError, DialErrorKind, connect};
 pub use listener::{BindOptions, BoundListener, Listener};
+pub use receive_buffer::ReceiveBuffer;
 pub use socket::{Credentials, Peer, Socket};

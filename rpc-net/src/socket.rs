@@ -12,6 +12,8 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::receive_buffer::ReceiveBuffer;
+
 /// One connected socket, TCP or Unix, registered with a tokio runtime.
 ///
 /// Reading and writing take `&self` and never wait: a driver polls for readiness and then tries. One task at
@@ -196,14 +198,14 @@ impl Socket {
         }
     }
 
-    /// Sets how many bytes the kernel keeps that were not read, instead of letting it find out; it takes about twice as many. Unix sockets have no such buffer.
+    /// Sets how many bytes the kernel keeps that were not read.
     ///
     /// # Errors
     ///
     /// The kernel refused.
-    pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+    pub fn set_receive_buffer(&self, buffer: ReceiveBuffer) -> io::Result<()> {
         match &self.inner {
-            Inner::Tcp(stream, _) => SockRef::from(stream).set_recv_buffer_size(bytes),
+            Inner::Tcp(stream, peer) => buffer.apply(&SockRef::from(stream), *peer),
             Inner::Unix(_) => Ok(()),
         }
     }

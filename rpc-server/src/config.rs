@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rpc_core::health::HealthServiceServer;
 use rpc_core::{Dispatch, Limits};
-use rpc_net::{Address, AddressError};
+use rpc_net::{Address, AddressError, ReceiveBuffer};
 
 use crate::error::StartError;
 use crate::health::HealthReporter;
@@ -38,7 +38,7 @@ pub(crate) struct Config {
     pub(crate) times: Times,
     pub(crate) unix_mode: Option<u32>,
     pub(crate) backlog: u32,
-    pub(crate) receive_buffer: Option<usize>,
+    pub(crate) receive_buffer: ReceiveBuffer,
     pub(crate) memory_budget: Option<usize>,
 }
 
@@ -78,7 +78,7 @@ impl ServerBuilder {
             },
             unix_mode: None,
             backlog: 1_024,
-            receive_buffer: None,
+            receive_buffer: ReceiveBuffer::default(),
             memory_budget: None,
         };
         Self {
@@ -215,12 +215,12 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many bytes of a TCP connection the kernel keeps that were not read yet. Default: `None`, as many as it finds useful, which may be megabytes.
+    /// Sets how many bytes of a TCP connection the kernel keeps that were not read yet, which is what small calls wait for while long bodies are under way. Default:
+    /// [`ReceiveBuffer::ByDistance`].
     ///
-    /// Nothing can overtake what the kernel holds, so with long bodies under way this is what small calls of the same connection wait for: 128 KiB keep that short and cost
-    /// nothing on a short way. On a long one they limit what is under way, and with it the throughput.
-    pub fn receive_buffer(mut self, bytes: Option<usize>) -> Self {
-        self.config.receive_buffer = bytes;
+    /// Between containers of one machine the addresses do not tell how near the peer is: there [`ReceiveBuffer::Bytes`] with [`ReceiveBuffer::NEAR`] keeps small calls fast.
+    pub fn receive_buffer(mut self, buffer: ReceiveBuffer) -> Self {
+        self.config.receive_buffer = buffer;
         self
     }
 

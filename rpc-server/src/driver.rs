@@ -116,10 +116,8 @@ impl Driver {
         let ready = Arc::new(ReadyList::default());
         let registration = shared.shutdown.register(&ready);
         let peer: Arc<Peer> = Arc::new(crate::peer::describe(&socket));
-        if let Some(bytes) = shared.receive_buffer {
-            // What the kernel makes of it is its affair; the connection works with any.
-            let _ = socket.set_receive_buffer(bytes);
-        }
+        // What the kernel makes of it is its affair; the connection works with any.
+        let _ = socket.set_receive_buffer(shared.receive_buffer);
         let now = Instant::now();
         Self {
             connection: ServerConnection::new(shared.limits, now),

@@ -55,6 +55,6 @@ mod timer;
 pub use config::ServerBuilder;
 pub use error::StartError;
 pub use health::HealthReporter;
-pub use rpc_net::Address;
+pub use rpc_net::{Address, ReceiveBuffer};
 pub use server::{Closer, Drained, Server};
 pub use stats::Stats;

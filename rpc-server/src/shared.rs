@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rpc_core::Limits;
+use rpc_net::ReceiveBuffer;
 use tokio::sync::Semaphore;
 
 use crate::lifecycle::Times;
@@ -18,7 +19,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) times: Times,
     /// See [`ServerBuilder::receive_buffer`](crate::ServerBuilder::receive_buffer).
-    pub(crate) receive_buffer: Option<usize>,
+    pub(crate) receive_buffer: ReceiveBuffer,
     pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) pool: Pool,
     pub(crate) counters: Arc<Counters>,

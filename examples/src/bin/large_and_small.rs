@@ -1,11 +1,11 @@
-//! Small calls while a body of 1 GiB is under way, in each direction, against the same calls on an idle connection: on the same connection, on the same one with little room
-//! in the kernel, and with a channel that may have two.
+//! Small calls while a body of 1 GiB is under way, in each direction, against the same calls on an idle connection: on the same connection, on one whose
+//! receive buffer grows as the kernel likes, and with a channel that may have two.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rpc_client::Channel;
+use rpc_client::{Channel, ReceiveBuffer};
 use rpc_core::{Limits, service};
 use rpc_server::Server;
 
@@ -70,7 +70,7 @@ fn show(what: &str, times: &[Duration], idle: &[Duration]) {
 async fn compare(
     listen: &str,
     connections: usize,
-    receive_buffer: Option<usize>,
+    receive_buffer: ReceiveBuffer,
     body: &Bytes,
 ) -> Result<(), Box<dyn Error>> {
     let limits = Limits {
@@ -108,15 +108,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let socket = std::env::temp_dir().join(format!("large-and-small-{}.sock", std::process::id()));
     let unix = format!("unix://{}", socket.display());
     let tcp = "tcp://127.0.0.1:0";
+    let near = ReceiveBuffer::default();
     println!("TCP, one connection");
-    compare(tcp, 1, None, &body).await?;
-    println!("TCP, one connection, receive_buffer(128 KiB)");
-    compare(tcp, 1, Some(128 << 10), &body).await?;
+    compare(tcp, 1, near, &body).await?;
+    println!("TCP, one connection, receive_buffer(ReceiveBuffer::Kernel)");
+    compare(tcp, 1, ReceiveBuffer::Kernel, &body).await?;
     println!("TCP, two connections");
-    compare(tcp, 2, None, &body).await?;
+    compare(tcp, 2, near, &body).await?;
     println!("Unix, one connection");
-    compare(&unix, 1, None, &body).await?;
+    compare(&unix, 1, near, &body).await?;
     println!("Unix, two connections");
-    compare(&unix, 2, None, &body).await?;
+    compare(&unix, 2, near, &body).await?;
     Ok(())
 }

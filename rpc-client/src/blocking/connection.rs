@@ -85,10 +85,8 @@ impl Shared {
                 after,
             }
         })?;
-        if let Some(bytes) = settings.receive_buffer {
-            // What the kernel makes of it is its affair; the connection works with any.
-            let _ = socket.set_receive_buffer(bytes);
-        }
+        // What the kernel makes of it is its affair; the connection works with any.
+        let _ = socket.set_receive_buffer(settings.receive_buffer);
         let lost = |lost| ConnectError::from_lost(address.clone(), lost);
         socket
             .set_write_timeout(Some(STALL))

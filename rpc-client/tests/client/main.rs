@@ -10,6 +10,7 @@ mod failures;
 mod in_process;
 mod loss;
 mod raw_server;
+mod receive_buffer;
 mod resets;
 mod slots;
 

@@ -18,6 +18,7 @@ mod hostile_peer;
 mod lifecycle;
 mod limits;
 mod memory;
+mod receive_buffer;
 mod resets;
 mod shutdown;
 mod stopped;

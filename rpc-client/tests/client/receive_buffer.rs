@@ -1,0 +1,83 @@
+//! How much the kernel keeps of a connection that its client does not read, as the server sees it.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+
+use rpc_client::{ChannelBuilder, ReceiveBuffer};
+use socket2::SockRef;
+use tokio::task::spawn_blocking;
+
+use crate::raw_server::{Connection, REPLY, RawServer};
+use crate::{ProbeClient, builder, within};
+
+/// Bytes of a server that the kernel takes while the client's only thread is busy, which is this one.
+async fn taken(builder: ChannelBuilder) -> usize {
+    let server = RawServer::bind().await;
+    let address = server.address();
+    let (channel, mut connection) =
+        within(async { tokio::join!(builder.connect(&address), server.accept_greeted(16)) }).await;
+    let client = ProbeClient::new(channel.unwrap());
+    let call = tokio::spawn(client.fill(0).owned());
+    answer_at_length(&mut connection).await;
+    assert_eq!(within(call).await.unwrap().unwrap().len(), LONG);
+    fill(connection.0.into_std().unwrap())
+}
+
+/// Bytes of a server that the kernel takes while no thread calls.
+async fn taken_without_runtime(builder: ChannelBuilder) -> usize {
+    let server = RawServer::bind().await;
+    let address = server.address();
+    let channel = spawn_blocking(move || builder.connect_blocking(&address).unwrap());
+    let mut connection = within(server.accept_greeted(16)).await;
+    let client = ProbeClient::new(within(channel).await.unwrap());
+    let caller = client.clone();
+    let call = spawn_blocking(move || caller.fill(0).owned().wait());
+    answer_at_length(&mut connection).await;
+    assert_eq!(within(call).await.unwrap().unwrap().len(), LONG);
+    fill(connection.0.into_std().unwrap())
+}
+
+/// Bytes after which the kernel has found out how much it would like to keep.
+const LONG: usize = 8 << 20;
+
+async fn answer_at_length(connection: &mut Connection) {
+    let call = within(connection.frame()).await.call;
+    // The archive of a list ends with the distance to its items and their number.
+    let len = i32::try_from(LONG).unwrap();
+    let archive = [&vec![0; LONG][..], &(-len).to_le_bytes(), &len.to_le_bytes()].concat();
+    within(connection.send(REPLY, 0, call, 0, &archive)).await;
+}
+
+/// Writes until nothing more is taken.
+fn fill(mut socket: TcpStream) -> usize {
+    // Of this end the kernel takes no more than it can send.
+    SockRef::from(&socket).set_tcp_notsent_lowat(1).unwrap();
+    let mut taken = 0;
+    loop {
+        match socket.write(&[0; 4096]) {
+            Ok(written) => taken += written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn as_much_is_kept_as_the_setting_says() {
+    let with = |buffer| builder().receive_buffer(buffer);
+    let little = taken(with(ReceiveBuffer::Bytes(32 << 10))).await;
+    let near = taken(with(ReceiveBuffer::Bytes(ReceiveBuffer::NEAR))).await;
+    let default = taken(builder()).await;
+    assert!(little < default / 2, "{little} {default}");
+    assert!(default.abs_diff(near) < near / 2, "{default} {near}");
+}
+
+#[tokio::test]
+async fn the_blocking_client_keeps_as_much() {
+    let with = |buffer| builder().receive_buffer(buffer);
+    let little = taken_without_runtime(with(ReceiveBuffer::Bytes(32 << 10))).await;
+    let near = taken_without_runtime(with(ReceiveBuffer::Bytes(ReceiveBuffer::NEAR))).await;
+    let default = taken_without_runtime(builder()).await;
+    assert!(little < default / 2, "{little} {default}");
+    assert!(default.abs_diff(near) < near / 2, "{default} {near}");
+}

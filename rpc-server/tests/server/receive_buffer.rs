@@ -1,0 +1,56 @@
+//! How much the kernel keeps of a connection that the server does not read, as its client sees it.
+
+use std::io::{self, Write};
+
+use rpc_server::{Address, ReceiveBuffer, ServerBuilder};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::lab::Lab;
+use crate::support::raw::{FAILURE, PREFACE, call};
+use crate::support::{builder, within};
+
+/// Bytes of a client that the kernel takes while the server's only thread is busy, which is this one.
+async fn taken(builder: ServerBuilder) -> usize {
+    let server = builder.listen("tcp://127.0.0.1:0").start_here().unwrap();
+    let Address::Tcp { host, port } = &server.addresses()[0] else {
+        unreachable!("it listens on TCP");
+    };
+    let mut client = TcpStream::connect((host.as_str(), *port)).await.unwrap();
+    client.write_all(&PREFACE).await.unwrap();
+    within(client.read_exact(&mut [0; 32])).await.unwrap();
+    // After so many bytes the kernel has found out how much it would like to keep.
+    for id in 0..40 {
+        let too_long = call(id, "add", &[0; 200 << 10]);
+        within(client.write_all(&too_long)).await.unwrap();
+        let mut header = [0; 16];
+        within(client.read_exact(&mut header)).await.unwrap();
+        assert_eq!(header[4], FAILURE);
+        let text = u32::from_be_bytes(header[..4].try_into().unwrap()).next_multiple_of(16);
+        let mut text = vec![0; text as usize];
+        within(client.read_exact(&mut text)).await.unwrap();
+    }
+    let mut client = client.into_std().unwrap();
+    // Of this end the kernel takes no more than it can send.
+    SockRef::from(&client).set_tcp_notsent_lowat(1).unwrap();
+    let mut taken = 0;
+    loop {
+        match client.write(&[0; 4096]) {
+            Ok(written) => taken += written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn as_much_is_kept_as_the_setting_says() {
+    let lab = Lab::default();
+    let with = |buffer| builder(&lab).receive_buffer(buffer);
+    let little = taken(with(ReceiveBuffer::Bytes(32 << 10))).await;
+    let near = taken(with(ReceiveBuffer::Bytes(ReceiveBuffer::NEAR))).await;
+    let default = taken(builder(&lab)).await;
+    assert!(little < default / 2, "{little} {default}");
+    assert!(default.abs_diff(near) < near / 2, "{default} {near}");
+}
