@@ -39,6 +39,8 @@ enum Turn {
 
 /// Reads of one turn: bounds what one connection does while others wait.
 const READS_PER_TURN: u32 = 2;
+/// Bytes of one turn, likewise; the last read may exceed it.
+const BYTES_PER_TURN: usize = 128 << 10;
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -79,14 +81,18 @@ impl Driver {
 
     /// Reads until nothing is left, or enough for one turn, and completes calls. Whether it stopped without waiting for more.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
+        let mut bytes_left = BYTES_PER_TURN;
         for _ in 0..READS_PER_TURN {
+            if bytes_left == 0 {
+                return Ok(true);
+            }
             let mut state = self.shared.lock();
             if !state.calls.connection.wants_read() {
                 return Ok(true);
             }
             match state.poll_read(cx) {
                 Poll::Ready(Ok(0)) => state.calls.connection.handle_eof(),
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(read)) => bytes_left = bytes_left.saturating_sub(read),
                 Poll::Ready(Err(error)) => return Err(Lost::Socket(error)),
                 Poll::Pending => return Ok(false),
             }

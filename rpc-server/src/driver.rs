@@ -99,6 +99,8 @@ enum Ended {
 
 /// Reads of one turn before its answers are written: bounds what one connection does while others wait.
 const READS_PER_TURN: u32 = 4;
+/// Bytes of one turn, likewise; the last read may exceed it.
+const BYTES_PER_TURN: usize = 128 << 10;
 /// Calls of one turn, likewise.
 const CALLS_PER_TURN: u32 = 512;
 /// Writes of one turn, likewise.
@@ -246,9 +248,10 @@ impl Driver {
         self.feel_pressure(cx, now);
         // What the last turn left in the buffer comes first.
         self.events(now, &mut calls_left);
+        let mut bytes_left = BYTES_PER_TURN;
         for _ in 0..READS_PER_TURN {
             self.feel_pressure(cx, now);
-            if calls_left == 0 {
+            if calls_left == 0 || bytes_left == 0 {
                 return Ok(true);
             }
             if self.stage != Stage::Open || self.is_full() || !self.connection.wants_read() {
@@ -261,7 +264,8 @@ impl Driver {
                     self.events(now, &mut calls_left);
                     self.probe(now, FIRST_PROBE);
                 }
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(read)) => {
+                    bytes_left = bytes_left.saturating_sub(read);
                     self.lifecycle.heard(now);
                     self.events(now, &mut calls_left);
                 }
