@@ -7,8 +7,8 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -113,6 +113,21 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_PROBE: Duration = Duration::from_millis(40);
 const LAST_PROBE: Duration = Duration::from_secs(1);
 
+/// Serves the connection to its end. Not an `async fn`: its future would have room for the driver twice, before and behind its first step.
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let driver = self.get_mut();
+        let ended = ready!(driver.poll_ended(cx));
+        if matches!(ended, Ended::Broken) && !driver.failed {
+            driver.shared.counters.connections_failed.add(1);
+        }
+        driver.report_copies();
+        Poll::Ready(())
+    }
+}
+
 impl Driver {
     pub(crate) fn new(socket: Socket, admission: Admission, shared: &Arc<Shared>) -> Self {
         let ready = Arc::new(ReadyList::default());
@@ -142,16 +157,7 @@ impl Driver {
         }
     }
 
-    /// Serves the connection to its end.
-    pub(crate) async fn run(mut self) {
-        let ended = poll_fn(|cx| self.poll(cx)).await;
-        if matches!(ended, Ended::Broken) && !self.failed {
-            self.shared.counters.connections_failed.add(1);
-        }
-        self.report_copies();
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         match self.turn(cx, Instant::now()) {
             Ok(again) => {
                 if again {

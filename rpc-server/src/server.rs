@@ -310,7 +310,7 @@ fn deal(reactors: Vec<Handle>, shared: &Arc<Shared>) -> impl FnMut(Socket, Admis
         };
         turn = turn.wrapping_add(1);
         if reactors.len() == 1 {
-            reactor.spawn(Driver::new(socket, admission, &shared).run());
+            reactor.spawn(Driver::new(socket, admission, &shared));
             return;
         }
         // A socket belongs to the reactor that waits for it, so it is handed over as a bare descriptor.
@@ -318,7 +318,7 @@ fn deal(reactors: Vec<Handle>, shared: &Arc<Shared>) -> impl FnMut(Socket, Admis
         let shared = Arc::clone(&shared);
         reactor.spawn(async move {
             if let Ok(socket) = Socket::from_std_unix(descriptor.into()) {
-                Driver::new(socket, admission, &shared).run().await;
+                Driver::new(socket, admission, &shared).await;
             }
         });
     }
