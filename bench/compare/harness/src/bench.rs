@@ -93,10 +93,15 @@ async fn measure<C: Connection>(
     if let Call::Items(count) = &mut first.call {
         *count = WARM_UP_ITEMS;
     }
+    let start = Instant::now();
     run_lanes(connections, options, first, options.warm_up()).await?;
+    let mut measured = lane(options, measured);
+    if let Call::Items(count) = &mut measured.call {
+        *count = items_in(options.duration(), start.elapsed()).min(*count);
+    }
     let before = (Usage::now()?, server.usage()?);
     let start = Instant::now();
-    let lanes = run_lanes(connections, options, lane(options, measured), options.duration()).await?;
+    let lanes = run_lanes(connections, options, measured, options.duration()).await?;
     let elapsed = start.elapsed();
     let after = (Usage::now()?, server.usage()?);
     fill_rates(report, &lanes, elapsed);
@@ -107,6 +112,12 @@ async fn measure<C: Connection>(
         report.server_allocations = Some(after.1.allocations - before.1.allocations);
     }
     Ok(())
+}
+
+/// Items that a stream has time for, if those of the warm-up took so long: what takes seconds by itself would be measured for minutes.
+fn items_in(time: Duration, warm_up: Duration) -> u64 {
+    let share = time.as_secs_f64() / warm_up.as_secs_f64().max(1e-9);
+    ((WARM_UP_ITEMS as f64 * share) as u64).max(WARM_UP_ITEMS)
 }
 
 fn stop_flag() -> Until {

@@ -88,7 +88,7 @@ const SECTIONS: &[Section] = &[
     Section {
         name: "W6",
         title: "W6: a stream of a million items",
-        text: "64 bytes each, from the server.",
+        text: "64 bytes each, from the server. A peer for which that takes longer than the measurement sends as many as it has time for.",
         keys: || of(Workload::W6),
         metrics: &[Metric::Rate],
     },
