@@ -95,10 +95,9 @@ pub(crate) fn refuse_own_end(local: SocketAddr, peer: SocketAddr) -> io::Result<
 
 async fn connect_unix(address: &Address) -> Result<Socket, DialError> {
     let path = address.unix_path().unwrap_or_default();
-    match UnixStream::connect(&path).await {
-        Ok(stream) => Ok(Socket::from_tokio_unix(stream)),
-        Err(error) => Err(DialError::new(address, unix_kind(&error, &path), 1, error)),
-    }
+    let connected = UnixStream::connect(&path).await;
+    let socket = connected.and_then(Socket::from_tokio_unix);
+    socket.map_err(|error| DialError::new(address, unix_kind(&error, &path), 1, error))
 }
 
 /// Alternates between the two families, beginning with the family that comes first. Within a family the order

@@ -44,7 +44,7 @@
 //!
 //! Linux. The lengths of socket names, the error numbers and the abstract namespace are those of Linux.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("rpc-net knows the socket names and error numbers of Linux only");
@@ -58,6 +58,7 @@ mod listener;
 mod receive_buffer;
 mod socket;
 mod socket_file;
+mod unix_socket;
 
 pub use accept_error::{AcceptAction, AcceptBackoff, classify_accept_error};
 pub use address::{Address, AddressError, AddressErrorKind};

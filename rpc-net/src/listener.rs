@@ -213,7 +213,7 @@ impl Listener {
             }
             TokioSocket::Unix(listener) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
-                Poll::Ready(Ok(Socket::from_tokio_unix(stream)))
+                Poll::Ready(Socket::from_tokio_unix(stream))
             }
         }
     }

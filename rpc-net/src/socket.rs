@@ -1,7 +1,7 @@
 //! [`Socket`]: one connected file descriptor, TCP or Unix, used through a shared reference.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::receive_buffer::ReceiveBuffer;
+use crate::unix_socket::{UnixSocket, receive};
 
 /// One connected socket, TCP or Unix, registered with a tokio runtime.
 ///
@@ -32,7 +33,7 @@ pub struct Socket {
 enum Inner {
     /// The peer's address is kept, since the kernel forgets it when the peer resets the connection.
     Tcp(TcpStream, SocketAddr),
-    Unix(UnixStream),
+    Unix(UnixSocket),
 }
 
 /// Bytes that the kernel takes of a TCP socket beyond those that are on their way. What it has taken nothing can overtake, and by itself it takes megabytes.
@@ -65,7 +66,7 @@ impl Socket {
     /// Outside of a tokio runtime with I/O enabled.
     pub fn from_std_unix(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self::from_tokio_unix(UnixStream::from_std(stream)?))
+        Self::from_tokio_unix(UnixStream::from_std(stream)?)
     }
 
     /// Makes two Unix sockets that are connected to each other.
@@ -79,7 +80,7 @@ impl Socket {
     /// Outside of a tokio runtime with I/O enabled.
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = UnixStream::pair()?;
-        Ok((Self::from_tokio_unix(a), Self::from_tokio_unix(b)))
+        Ok((Self::from_tokio_unix(a)?, Self::from_tokio_unix(b)?))
     }
 
     pub(crate) fn from_tokio_tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
@@ -91,10 +92,10 @@ impl Socket {
         })
     }
 
-    pub(crate) const fn from_tokio_unix(stream: UnixStream) -> Self {
-        Self {
-            inner: Inner::Unix(stream),
-        }
+    pub(crate) fn from_tokio_unix(stream: UnixStream) -> io::Result<Self> {
+        Ok(Self {
+            inner: Inner::Unix(UnixSocket::new(stream)?),
+        })
     }
 
     /// Takes the socket out of the runtime. It stays non-blocking.
@@ -105,7 +106,7 @@ impl Socket {
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         match self.inner {
             Inner::Tcp(stream, _) => stream.into_std().map(OwnedFd::from),
-            Inner::Unix(stream) => stream.into_std().map(OwnedFd::from),
+            Inner::Unix(socket) => Ok(OwnedFd::from(socket.into_std())),
         }
     }
 
@@ -141,7 +142,7 @@ impl Socket {
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.inner {
             Inner::Tcp(stream, _) => stream.try_read(buffer),
-            Inner::Unix(stream) => stream.try_read(buffer),
+            Inner::Unix(socket) => socket.try_read(|mut stream| stream.read(buffer)),
         }
     }
 
@@ -164,9 +165,9 @@ impl Socket {
                 |buffer| stream.try_read_buf(buffer),
                 buffer,
             ),
-            Inner::Unix(stream) => drain(
-                |read| stream.try_io(Interest::READABLE, read),
-                |buffer| stream.try_read_buf(buffer),
+            Inner::Unix(socket) => drain(
+                |read| socket.try_read(|_| read()),
+                |buffer| receive(socket.std(), buffer),
                 buffer,
             ),
         }
@@ -230,7 +231,7 @@ impl Socket {
             Inner::Tcp(_, peer) => Ok(Peer::Tcp(*peer)),
             Inner::Unix(stream) => {
                 let credentials = stream.peer_cred()?;
-                let path = stream.peer_addr()?.as_pathname().map(Path::to_path_buf);
+                let path = stream.std().peer_addr()?.as_pathname().map(Path::to_path_buf);
                 let pid = credentials
                     .pid()
                     .and_then(|pid| u32::try_from(pid).ok())
