@@ -193,6 +193,10 @@ impl Socket {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else the socket failed.
     pub fn try_write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let [buffer] = buffers {
+            // Cheaper than a vector of one.
+            return self.try_write(buffer);
+        }
         match &self.inner {
             Inner::Tcp(stream, _) => stream.try_write_vectored(buffers),
             Inner::Unix(stream) => stream.try_write_vectored(buffers),
