@@ -43,6 +43,12 @@ const REACTORS: Variant = Variant {
     arguments: &["--server-mode", "threads"],
 };
 
+/// A channel of two connections, to such a server: one for each of its runtimes, as far as the kernel deals them out so.
+const SEVERAL: Variant = Variant {
+    peers: &["ours"],
+    arguments: &["--server-mode", "threads", "--channel-connections", "2"],
+};
+
 /// Cells that differ in their sockets only.
 struct Block {
     workload: Workload,
@@ -67,10 +73,13 @@ const FULL: &[Block] = &[
     free(Workload::W1, ALL, 0.3),
     free(Workload::W2, ALL, 0.6),
     reactors(Workload::W2, MT2, 0.6),
+    several(Workload::W2, MT2, 0.6),
     free(Workload::W3, ALL, 0.5),
     reactors(Workload::W3, MT2, 0.5),
     free(Workload::W4, ALL, 0.5),
     free(Workload::W5s, ALL, 0.4),
+    reactors(Workload::W5s, MT2, 0.4),
+    several(Workload::W5s, MT2, 0.4),
     free(Workload::W5l, ALL, 0.7),
     free(Workload::W6, ALL, 0.3),
     Block {
@@ -130,6 +139,13 @@ const fn blocking(workload: Workload, sockets: &'static [(Transport, RuntimeKind
 const fn reactors(workload: Workload, sockets: &'static [(Transport, RuntimeKind)], seconds: f64) -> Block {
     Block {
         variant: Some(&REACTORS),
+        ..free(workload, sockets, seconds)
+    }
+}
+
+const fn several(workload: Workload, sockets: &'static [(Transport, RuntimeKind)], seconds: f64) -> Block {
+    Block {
+        variant: Some(&SEVERAL),
         ..free(workload, sockets, seconds)
     }
 }

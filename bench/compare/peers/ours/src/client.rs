@@ -12,8 +12,8 @@ use rpc_client::blocking::BlockingChannel;
 use rpc_core::Reply;
 use tokio::task::spawn_blocking;
 
-use crate::limits;
 use crate::service::CompareClient;
+use crate::{CHANNEL_CONNECTIONS, limits};
 
 /// A channel to the server, and who waits for its answers.
 pub(crate) enum Ours {
@@ -50,8 +50,10 @@ pub(crate) struct AsyncClient(CompareClient<Channel>);
 
 impl AsyncClient {
     async fn connect(address: &Address, options: &Options) -> Result<Self> {
+        let connections = options.extra(CHANNEL_CONNECTIONS).map_or(Ok(1), str::parse)?;
         let channel = Channel::builder()
             .limits(limits(options))
+            .connections(connections)
             .connect(address.to_string());
         Ok(Self(CompareClient::new(channel.await?)))
     }

@@ -21,9 +21,12 @@ struct Project;
 /// How the server is run: `here`, in the runtime that the options name, or `threads`, on two reactors of its own.
 const SERVER_MODE: &str = "server-mode";
 
+/// How many connections a channel may have.
+const CHANNEL_CONNECTIONS: &str = "channel-connections";
+
 impl Peer for Project {
     const PACKAGE: &'static str = "rpc-core";
-    const EXTRA: &'static [&'static str] = &[SERVER_MODE];
+    const EXTRA: &'static [&'static str] = &[SERVER_MODE, CHANNEL_CONNECTIONS];
     type Connection = Ours;
 
     fn name(_: &Options) -> &'static str {
