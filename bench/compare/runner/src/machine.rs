@@ -42,6 +42,26 @@ impl Machine {
         }
     }
 
+    /// Whether it is that one, with the same kernel and compiler.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let of = |machine: &Self| {
+            (
+                machine.cpu.clone(),
+                machine.cores,
+                machine.kernel.clone(),
+                machine.rustc.clone(),
+            )
+        };
+        of(self) == of(other)
+    }
+
+    /// Takes note of the load before a repetition that was measured anew: the load before the first one is what was found then.
+    pub(crate) fn take_load(&mut self, again: &Self, is_first: bool) {
+        let worse = |old: f64, new: f64| if is_first { new } else { old.max(new) };
+        self.load_before = worse(self.load_before, again.load_before);
+        self.busy_before = worse(self.busy_before, again.busy_before);
+    }
+
     /// Looks how busy it is while this program does nothing.
     pub(crate) fn watch(&mut self) {
         const LOOK: Duration = Duration::from_secs(3);
@@ -113,6 +133,20 @@ fn line_of(program: &str, arguments: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_load_of_a_later_repetition_hides_nothing() {
+        let machine = |load_before, busy_before| Machine {
+            load_before,
+            busy_before,
+            ..Machine::default()
+        };
+        let mut first = machine(0.1, 1.4);
+        first.take_load(&machine(0.5, 0.2), false);
+        assert_eq!((first.load_before, first.busy_before), (0.5, 1.4));
+        first.take_load(&machine(0.3, 0.0), true);
+        assert_eq!((first.load_before, first.busy_before), (0.3, 0.0));
+    }
 
     #[test]
     fn idle_time_is_not_busy() {

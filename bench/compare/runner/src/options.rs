@@ -8,7 +8,7 @@ use crate::peers::{PEERS, Peer};
 use crate::places::Places;
 
 /// How it is called.
-const USAGE: &str = "usage: compare [run|render|readme-table] [--short] [--peers a,b] [--workloads W1,W9] [--repetitions N] \
+const USAGE: &str = "usage: compare [run|render|readme-table] [--short] [--again N] [--peers a,b] [--workloads W1,W9] [--repetitions N] \
 [--out DIR] [--render-only] [--draft] [--load-before L]";
 
 /// Repetitions that are published.
@@ -39,6 +39,8 @@ pub(crate) struct Options {
     /// W9, which is no program's.
     pub(crate) builds: bool,
     pub(crate) repetitions: u32,
+    /// The one repetition, counted from 1, of what was measured before that is measured anew, since something disturbed it.
+    pub(crate) again: Option<u32>,
     /// The load of the machine before anything was started or built.
     pub(crate) load_before: Option<f64>,
     pub(crate) places: Places,
@@ -55,6 +57,7 @@ impl Options {
             workloads: Workload::ALL.to_vec(),
             builds: true,
             repetitions: 0,
+            again: None,
             load_before: None,
             places: Places::new(),
         };
@@ -93,6 +96,7 @@ impl Options {
                 self.workloads = others.into_iter().map(str::parse).collect::<Result<_>>()?;
             }
             "--repetitions" => self.repetitions = value.parse()?,
+            "--again" => self.again = Some(value.parse()?),
             "--out" => self.places.out = Some(PathBuf::from(value)),
             "--load-before" => self.load_before = Some(value.parse()?),
             name => return Err(format!("unknown option {name}\n{USAGE}").into()),

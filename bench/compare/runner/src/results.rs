@@ -75,6 +75,12 @@ impl Results {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// Drops what a repetition has found.
+    pub(crate) fn forget(&mut self, repetition: u32) {
+        self.runs.retain(|run| run.repetition != repetition);
+        self.failures.retain(|failed| failed.repetition != repetition);
+    }
+
     /// Writes it, a run per line, so that changes can be looked at.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         if let Some(folder) = path.parent() {
@@ -150,6 +156,16 @@ pub(crate) mod tests {
             builds: Vec::new(),
             runs: reports.into_iter().map(run).collect(),
         }
+    }
+
+    #[test]
+    fn one_repetition_is_forgotten() {
+        let report = || report("ours", Workload::W1, Transport::Unix, RuntimeKind::Ct);
+        let mut results = results(vec![report(), report()]);
+        results.runs[1].repetition = 1;
+        results.forget(0);
+        let left: Vec<u32> = results.runs.iter().map(|run| run.repetition).collect();
+        assert_eq!(left, [1]);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::{execute, minimal, render, say};
 /// Builds, measures, writes, renders. Fails where something was wrong that is not this machine's lack of a tool.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     execute::check_tools()?;
+    if let Some(number) = options.again {
+        return run_again(options, number);
+    }
     let mut machine = Machine::look(options.load_before);
     let (programs, left_out) = programs::build(&options.peers, &options.places);
     machine.watch();
@@ -33,6 +36,29 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             &mut results,
         );
     }
+    finish(options, results)
+}
+
+/// Measures one repetition of earlier results anew, on the same machine and with the same peers. Builds (W9) stay as they are.
+fn run_again(options: &Options, number: u32) -> Result<ExitCode> {
+    let mut results = Results::read(&options.places.results())?;
+    let repetition = number.checked_sub(1).filter(|index| *index < results.repetitions);
+    let repetition = repetition.ok_or_else(|| format!("there is no repetition {number}"))?;
+    let mut machine = Machine::look(options.load_before);
+    let (programs, left_out) = programs::build(&options.peers, &options.places);
+    let names = |left_out: &[LeftOut]| left_out.iter().map(|peer| peer.peer.clone()).collect::<Vec<_>>();
+    if !machine.is(&results.machine) || names(&left_out) != names(&results.left_out) {
+        return Err("another machine or other peers: nothing of that can stand beside the rest".into());
+    }
+    machine.watch();
+    results.machine.take_load(&machine, repetition == 0);
+    results.forget(repetition);
+    let cells = matrix::cells(options.short, &options.workloads);
+    measure_repetition(options, &programs, &cells, repetition, &mut results);
+    finish(options, results)
+}
+
+fn finish(options: &Options, mut results: Results) -> Result<ExitCode> {
     conclude(options, &mut results);
     results.write(&options.places.results())?;
     say(&format!("written: {}", options.places.results().display()));
@@ -69,16 +95,26 @@ fn measure(options: &Options, programs: &[Program], results: &mut Results) -> Re
         (seconds / 60.0).ceil()
     ));
     for repetition in 0..options.repetitions {
-        for cell in cells.iter().filter(|cell| repetition < cell.at_most) {
-            say(&format!("{}/{} {cell}", repetition + 1, options.repetitions));
-            for program in rotated(programs, repetition).filter(|program| cell.has(program.peer.name)) {
-                measure_one(options, program, cell, repetition, results);
-            }
-        }
+        measure_repetition(options, programs, &cells, repetition, results);
         // Whoever ends a run early keeps what there is.
         results.write(&options.places.results())?;
     }
     Ok(())
+}
+
+fn measure_repetition(
+    options: &Options,
+    programs: &[Program],
+    cells: &[Cell],
+    repetition: u32,
+    results: &mut Results,
+) {
+    for cell in cells.iter().filter(|cell| repetition < cell.at_most) {
+        say(&format!("{}/{} {cell}", repetition + 1, results.repetitions));
+        for program in rotated(programs, repetition).filter(|program| cell.has(program.peer.name)) {
+            measure_one(options, program, cell, repetition, results);
+        }
+    }
 }
 
 fn measure_one(options: &Options, program: &Program, cell: &Cell, repetition: u32, results: &mut Results) {
@@ -113,6 +149,8 @@ fn conclude(options: &Options, results: &mut Results) {
     let noise = noise(&results.machine, &Table::new(results));
     results.noisy = !noise.is_empty();
     results.caveats = noise;
+    let is_too_few = results.repetitions < ENOUGH;
+    let ours_failed = results.failures.iter().any(|failed| failed.peer == OURS);
     let mut add = |is_so: bool, caveat: &str| {
         if is_so {
             results.caveats.push(caveat.to_owned());
@@ -120,11 +158,7 @@ fn conclude(options: &Options, results: &mut Results) {
     };
     add(options.short, "it was a short run");
     add(!options.is_complete(), "it was a part of the comparison only");
-    add(
-        options.repetitions < ENOUGH,
-        "there were fewer than five repetitions",
-    );
-    let ours_failed = results.failures.iter().any(|failed| failed.peer == OURS);
+    add(is_too_few, "there were fewer than five repetitions");
     add(ours_failed, "measurements of this project failed");
 }
 

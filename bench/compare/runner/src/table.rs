@@ -127,7 +127,8 @@ impl<'a> Table<'a> {
             let of_peer = self.results.builds.iter().filter(|build| build.peer == peer);
             return Summary::of(of_peer.filter_map(|build| match metric {
                 Metric::Crates => Some(build.crates as f64),
-                _ => build.seconds,
+                Metric::BuildSeconds => build.seconds,
+                _ => None,
             }));
         }
         let reports = self.runs.get(&key)?.get(peer)?;
@@ -245,6 +246,24 @@ mod tests {
         assert_eq!((peer.as_str(), summary.median), ("tarpc", 3.0));
         assert_eq!(table.best_other(KEY, Metric::P50), None);
         assert_eq!(table.peers(KEY), ["raw-tokio", "ours", "tarpc", "tonic"]);
+    }
+
+    #[test]
+    fn a_build_has_figures_of_builds_only() {
+        let mut results = results(vec![]);
+        results.builds.push(crate::results::Build {
+            peer: "ours".into(),
+            repetition: 0,
+            seconds: Some(20.0),
+            crates: 31,
+        });
+        let table = Table::new(&results);
+        let of = |metric| table.median(Key::Build, "ours", metric);
+        assert_eq!(
+            (of(Metric::BuildSeconds), of(Metric::Crates)),
+            (Some(20.0), Some(31.0))
+        );
+        assert_eq!(of(Metric::Rate), None);
     }
 
     #[test]
