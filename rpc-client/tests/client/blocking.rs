@@ -1,5 +1,6 @@
 //! The client of threads without a runtime, against the scripted server and against one that answers on a thread of its own.
 
+#[cfg(not(feature = "tracing"))]
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -484,6 +485,8 @@ async fn a_stranger_and_another_version_are_told_apart() {
     .await;
 }
 
+/// With the feature `tracing`, each call has a span and a trace context.
+#[cfg(not(feature = "tracing"))]
 #[test]
 fn a_call_allocates_nothing_in_the_long_run() {
     let client = Client::new(BlockingChannel::connect(answering_server()).unwrap());
@@ -498,6 +501,8 @@ fn a_call_allocates_nothing_in_the_long_run() {
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }
 
+/// With the feature `tracing`, each call has a span and a trace context.
+#[cfg(not(feature = "tracing"))]
 #[test]
 fn threads_that_wait_allocate_nothing_in_the_long_run() {
     let client = Client::new(BlockingChannel::connect(answering_server()).unwrap());

@@ -142,6 +142,13 @@ pub(crate) fn frame(kind: u8, flags: u8, call: u32, aux: u32, body: &[u8]) -> Ve
     frame
 }
 
+/// Takes the trace context out of a call, which each has with the feature `tracing`.
+fn drop_metadata(body: &mut Vec<u8>) {
+    let len = usize::from(u16::from_be_bytes(body[14..16].try_into().unwrap()));
+    body.drain(16..16 + len.next_multiple_of(16));
+    body[14..16].fill(0);
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads the client's preface and answers with one.
     pub(crate) async fn greet(&mut self, preface: &Preface) {
@@ -169,6 +176,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         assert!(body[len..].iter().all(|byte| *byte == 0), "padding");
         body.truncate(len);
         assert_eq!(header[6..8], [0, 0], "no channels");
+        if cfg!(feature = "tracing") && header[4] == CALL {
+            drop_metadata(&mut body);
+        }
         Frame {
             kind: header[4],
             flags: header[5],
