@@ -6,14 +6,18 @@
 use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BufMut;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::UCred;
+use tokio::runtime::Handle;
+use tokio::time::{Sleep, sleep};
 
 /// A Unix socket, registered with a tokio runtime.
 #[derive(Debug)]
@@ -22,17 +26,27 @@ pub(crate) struct UnixSocket {
     stream: AsyncFd<UnixStream>,
     /// Where it is watched for room, as long as that is worth it.
     room: Mutex<Option<Room>>,
+    /// Whose it is: writes may be tried outside of it.
+    runtime: Handle,
     /// Who the peer is, or why the kernel does not know.
     peer: Result<UCred, io::ErrorKind>,
 }
 
-/// A duplicate of the descriptor, which can be watched for something else.
+/// How a socket that had no room for a write waits for some.
 #[derive(Debug)]
-struct Room {
-    descriptor: AsyncFd<OwnedFd>,
-    /// Writes since there was no room.
-    calm: u32,
+enum Room {
+    Watched {
+        /// A duplicate, which can be watched for something else.
+        descriptor: AsyncFd<OwnedFd>,
+        /// Writes since there was no room.
+        calm: u32,
+    },
+    /// There was no descriptor left: it is tried again then.
+    Later(Pin<Box<Sleep>>),
 }
+
+/// How soon a write is tried again without a descriptor that tells when.
+const LATER: Duration = Duration::from_millis(10);
 
 /// Writes without a refusal after which a socket is not watched for room any more: long bodies run into full buffers much more often.
 const CALM: u32 = 64;
@@ -49,6 +63,7 @@ impl UnixSocket {
         Ok(Self {
             stream,
             room: Mutex::new(None),
+            runtime: Handle::current(),
             peer,
         })
     }
@@ -72,8 +87,9 @@ impl UnixSocket {
 
     /// Waits for room, if there was none at the last write; else there may be some.
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &*self.room() {
-            Some(room) => ready!(room.descriptor.poll_write_ready(cx)).map(drop).into(),
+        match &mut *self.room() {
+            Some(Room::Watched { descriptor, .. }) => descriptor.poll_write_ready(cx).map_ok(drop),
+            Some(Room::Later(sleep)) => sleep.as_mut().poll(cx).map(Ok),
             None => Poll::Ready(Ok(())),
         }
     }
@@ -93,31 +109,29 @@ impl UnixSocket {
 
     fn try_write_by(&self, write: impl Fn(&UnixStream) -> io::Result<usize>) -> io::Result<usize> {
         let mut room = self.room();
-        let Some(watched) = &mut *room else {
+        let Some(Room::Watched { descriptor, calm }) = &mut *room else {
             let result = write(self.std());
-            if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-                // Room that was made in the meantime is told as soon as it is watched.
-                *room = Some(self.watch_for_room()?);
-            }
+            let is_refused = matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            // Room that was made in the meantime is told as soon as it is watched.
+            *room = is_refused.then(|| self.watch_for_room());
             return result;
         };
-        let result = watched
-            .descriptor
-            .try_io(Interest::WRITABLE, |_| write(self.std()));
+        let result = descriptor.try_io(Interest::WRITABLE, |_| write(self.std()));
         match &result {
-            Ok(_) if watched.calm == CALM => *room = None,
-            Ok(_) => watched.calm += 1,
-            Err(_) => watched.calm = 0,
+            Ok(_) if *calm == CALM => *room = None,
+            Ok(_) => *calm += 1,
+            Err(_) => *calm = 0,
         }
         result
     }
 
-    fn watch_for_room(&self) -> io::Result<Room> {
-        let duplicate = self.std().as_fd().try_clone_to_owned()?;
-        Ok(Room {
-            descriptor: watch(duplicate, Interest::WRITABLE)?,
-            calm: 0,
-        })
+    fn watch_for_room(&self) -> Room {
+        let _entered = self.runtime.enter();
+        let duplicate = self.std().as_fd().try_clone_to_owned();
+        match duplicate.and_then(|duplicate| watch(duplicate, Interest::WRITABLE)) {
+            Ok(descriptor) => Room::Watched { descriptor, calm: 0 },
+            Err(_) => Room::Later(Box::pin(sleep(LATER))),
+        }
     }
 
     /// Nothing panics under the lock; if it did, what is watched would still be a socket.
@@ -232,6 +246,35 @@ mod tests {
         peer.read_exact(&mut vec![0; taken])?;
         poll_fn(|cx| socket.poll_write_ready(cx)).await?;
         assert_eq!(socket.try_write(b"a")?, 1);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_thread_outside_of_the_runtime_may_find_no_room() -> TestResult {
+        let (socket, mut peer) = pair()?;
+        let filled = std::thread::scope(|scope| scope.spawn(|| fill(&socket)).join());
+        let taken = filled.map_err(|_| "the thread panicked")??;
+        peer.read_exact(&mut vec![0; taken])?;
+        poll_fn(|cx| socket.poll_write_ready(cx)).await?;
+        assert_eq!(socket.try_write(b"a")?, 1);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn without_a_descriptor_left_a_write_is_tried_again_for_as_long_as_there_is_no_room() -> TestResult
+    {
+        let (socket, mut peer) = pair()?;
+        let taken = fill(&socket)?;
+        *socket.room() = Some(Room::Later(Box::pin(sleep(LATER))));
+        poll_fn(|cx| socket.poll_write_ready(cx)).await?;
+        let refused = socket.try_write(b"a").err().map(|error| error.kind());
+        assert_eq!(refused, Some(io::ErrorKind::WouldBlock));
+
+        *socket.room() = Some(Room::Later(Box::pin(sleep(LATER))));
+        peer.read_exact(&mut vec![0; taken])?;
+        poll_fn(|cx| socket.poll_write_ready(cx)).await?;
+        assert_eq!(socket.try_write(b"a")?, 1);
+        assert!(socket.room().is_none());
         Ok(())
     }
 
