@@ -180,7 +180,9 @@ impl Process {
     fn listen(&mut self) -> Result<String> {
         let output = self.child.stdout.as_mut().ok_or("no output")?;
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
+        if BufReader::new(output).read_line(&mut line)? == 0 {
+            return Err("it needs two cores (0 and 1), or a process of it has failed".into());
+        }
         Ok(line.trim_end().to_owned())
     }
 }

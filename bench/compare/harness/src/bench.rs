@@ -185,3 +185,16 @@ fn fill_rates(report: &mut Report, lanes: &LaneReport, elapsed: Duration) {
     report.p99_us = lanes.latencies.quantile_us(0.99);
     report.p999_us = lanes.latencies.quantile_us(0.999);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_as_long_as_there_is_time_for_and_never_shorter_than_the_warm_up() {
+        let (tenth, second) = (Duration::from_millis(100), Duration::from_secs(1));
+        assert_eq!(items_in(second, tenth), 10 * WARM_UP_ITEMS);
+        assert_eq!(items_in(tenth, second), WARM_UP_ITEMS);
+        assert!(items_in(second, Duration::ZERO) > 1_000_000);
+    }
+}

@@ -44,15 +44,8 @@ impl Machine {
 
     /// Whether it is that one, with the same kernel and compiler.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        let of = |machine: &Self| {
-            (
-                machine.cpu.clone(),
-                machine.cores,
-                machine.kernel.clone(),
-                machine.rustc.clone(),
-            )
-        };
-        of(self) == of(other)
+        let same_machine = (&self.cpu, self.cores) == (&other.cpu, other.cores);
+        same_machine && (&self.kernel, &self.rustc) == (&other.kernel, &other.rustc)
     }
 
     /// Takes note of the load before a repetition that was measured anew: the load before the first one is what was found then.

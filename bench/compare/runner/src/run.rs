@@ -42,6 +42,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// Measures one repetition of earlier results anew, on the same machine and with the same peers. Builds (W9) stay as they are.
 fn run_again(options: &Options, number: u32) -> Result<ExitCode> {
     let mut results = Results::read(&options.places.results())?;
+    if !options.is_complete() || options.short != results.short {
+        return Err("a repetition is measured anew as a whole: without --peers and --workloads, and --short if it was".into());
+    }
     let repetition = number.checked_sub(1).filter(|index| *index < results.repetitions);
     let repetition = repetition.ok_or_else(|| format!("there is no repetition {number}"))?;
     let mut machine = Machine::look(options.load_before);
