@@ -44,8 +44,6 @@
 //!
 //! Linux. The lengths of socket names, the error numbers and the abstract namespace are those of Linux.
 
-#![deny(unsafe_code)]
-
 #[cfg(not(target_os = "linux"))]
 compile_error!("rpc-net knows the socket names and error numbers of Linux only");
 

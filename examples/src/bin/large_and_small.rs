@@ -108,16 +108,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let socket = std::env::temp_dir().join(format!("large-and-small-{}.sock", std::process::id()));
     let unix = format!("unix://{}", socket.display());
     let tcp = "tcp://127.0.0.1:0";
-    let near = ReceiveBuffer::default();
+    let default = ReceiveBuffer::default();
     println!("TCP, one connection");
-    compare(tcp, 1, near, &body).await?;
+    compare(tcp, 1, default, &body).await?;
     println!("TCP, one connection, receive_buffer(ReceiveBuffer::Kernel)");
     compare(tcp, 1, ReceiveBuffer::Kernel, &body).await?;
     println!("TCP, two connections");
-    compare(tcp, 2, near, &body).await?;
+    compare(tcp, 2, default, &body).await?;
     println!("Unix, one connection");
-    compare(&unix, 1, near, &body).await?;
+    compare(&unix, 1, default, &body).await?;
     println!("Unix, two connections");
-    compare(&unix, 2, near, &body).await?;
+    compare(&unix, 2, default, &body).await?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use rpc_client::{Channel, ChannelBuilder, ConnectError};
 use rpc_core::{CallError, FailureKind, Limits};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::raw_server::{CANCEL, Connection, PING, PONG, Preface, REPLY, RawServer};
+use crate::raw_server::{CANCEL, Connection, PING, PONG, Preface, REPLY, RawServer, archive_of_bytes};
 use crate::{LIMITS, ProbeClient, builder, within};
 
 type Client = ProbeClient<BlockingChannel>;
@@ -344,14 +344,7 @@ async fn large_bodies_pass_in_both_directions() {
 
         let call = thread(move || client.fill(0).owned().wait());
         server.calls(1).await;
-        let mut archive = vec![9; 24 << 20];
-        // The archive of a list ends with the distance to its items and their number.
-        let (distance, len) = (
-            -i32::try_from(archive.len()).unwrap(),
-            u32::try_from(archive.len()).unwrap(),
-        );
-        archive.extend_from_slice(&distance.to_le_bytes());
-        archive.extend_from_slice(&len.to_le_bytes());
+        let archive = archive_of_bytes(vec![9; 24 << 20]);
         server.send(REPLY, 0, 0, 0, &archive).await;
         assert_eq!(call.await.unwrap().unwrap(), vec![9; 24 << 20]);
     })

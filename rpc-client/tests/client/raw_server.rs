@@ -142,6 +142,14 @@ pub(crate) fn frame(kind: u8, flags: u8, call: u32, aux: u32, body: &[u8]) -> Ve
     frame
 }
 
+/// The archive of a list of bytes: the items, and then the distance to them and their number.
+pub(crate) fn archive_of_bytes(mut bytes: Vec<u8>) -> Vec<u8> {
+    let len = i32::try_from(bytes.len()).unwrap();
+    bytes.extend((-len).to_le_bytes());
+    bytes.extend(len.to_le_bytes());
+    bytes
+}
+
 /// Takes the trace context out of a call, which each has with the feature `tracing`.
 fn drop_metadata(body: &mut Vec<u8>) {
     let len = usize::from(u16::from_be_bytes(body[14..16].try_into().unwrap()));

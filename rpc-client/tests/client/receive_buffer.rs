@@ -7,7 +7,7 @@ use rpc_client::{ChannelBuilder, ReceiveBuffer};
 use socket2::SockRef;
 use tokio::task::spawn_blocking;
 
-use crate::raw_server::{Connection, REPLY, RawServer};
+use crate::raw_server::{Connection, REPLY, RawServer, archive_of_bytes};
 use crate::{ProbeClient, builder, within};
 
 /// Bytes of a server that the kernel takes while the client's only thread is busy, which is this one.
@@ -42,10 +42,7 @@ const LONG: usize = 8 << 20;
 
 async fn answer_at_length(connection: &mut Connection) {
     let call = within(connection.frame()).await.call;
-    // The archive of a list ends with the distance to its items and their number.
-    let len = i32::try_from(LONG).unwrap();
-    let archive = [&vec![0; LONG][..], &(-len).to_le_bytes(), &len.to_le_bytes()].concat();
-    within(connection.send(REPLY, 0, call, 0, &archive)).await;
+    within(connection.send(REPLY, 0, call, 0, &archive_of_bytes(vec![0; LONG]))).await;
 }
 
 /// Writes until nothing more is taken.
