@@ -99,6 +99,20 @@ impl RecvBuffer {
     /// [`DecodeError`], which is final: what follows a malformed frame cannot be told from it. A length above `max_body` is refused as
     /// soon as the header is there (P-11).
     pub fn next_frame(&mut self, max_body: u32) -> Result<Option<Frame>, DecodeError> {
+        let Some(header) = self.front(max_body)? else {
+            return Ok(None);
+        };
+        let body = self.take_body(&header);
+        Ok(Some(Frame { header, body }))
+    }
+
+    /// The header of the next frame, if that has arrived whole and is well-formed. Until its body is [taken](Self::take_body) it is the next one.
+    ///
+    /// # Errors
+    ///
+    /// See [`next_frame`](Self::next_frame).
+    #[inline]
+    pub(crate) fn front(&mut self, max_body: u32) -> Result<Option<FrameHeader>, DecodeError> {
         if !self.is_aligned() {
             self.align();
         }
@@ -114,27 +128,27 @@ impl RecvBuffer {
         }
         self.wanted = 0;
         // The frame is there, so its length fits.
-        let body_len = header.body_len as usize;
-        let padding = self
-            .segment
-            .get(HEADER_LEN + body_len..frame_len)
-            .unwrap_or_default();
-        if padding.iter().any(|byte| *byte != 0) {
+        let padding = self.segment.get(HEADER_LEN + header.body_len as usize..frame_len);
+        if padding.unwrap_or_default().iter().any(|byte| *byte != 0) {
             return Err(DecodeError::PaddingNotZero { kind: header.kind });
         }
+        Ok(Some(header))
+    }
+
+    /// Takes the frame at the front, which has this header, and returns its body.
+    #[inline]
+    pub(crate) fn take_body(&mut self, header: &FrameHeader) -> Bytes {
+        let (body_len, frame_len) = (header.body_len as usize, header.frame_len());
         if body_len == 0 {
             self.segment.advance(frame_len);
-            return Ok(Some(Frame {
-                header,
-                body: Bytes::new(),
-            }));
+            return Bytes::new();
         }
         self.segment.advance(HEADER_LEN);
         self.shared = true;
         let body = self.segment.split_to(body_len).freeze();
         self.segment.advance(frame_len - HEADER_LEN - body_len);
         debug_assert!(body.as_ptr().addr().is_multiple_of(ALIGNMENT) && self.is_aligned());
-        Ok(Some(Frame { header, body }))
+        body
     }
 
     /// The bytes that are not handed out yet.

@@ -6,7 +6,7 @@ use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::archive::aligned_copy;
-use crate::buffer::{ALIGNMENT, Frame, RecvBuffer, aligned_memory};
+use crate::buffer::{ALIGNMENT, RecvBuffer, aligned_memory};
 use crate::error::DecodeError;
 use crate::header::{FrameHeader, HEADER_LEN, Kind};
 use crate::id::CallId;
@@ -14,8 +14,9 @@ use crate::id::CallId;
 /// What has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// A frame that is no chunk. It may be the first one of a body that goes on in chunks.
-    Frame(Frame),
+    /// The header of a frame that is no chunk. It may be the first one of a body that goes on in chunks. Nothing else comes before the owner has
+    /// [taken](Inbox::take_body) its body.
+    Frame(FrameHeader),
     /// All of a body that was announced with [`begin`](Inbox::begin).
     Body {
         /// Its call.
@@ -106,7 +107,32 @@ impl Inbox {
     /// # Errors
     ///
     /// [`DecodeError`], which is final; see [`RecvBuffer::next_frame`].
+    #[inline]
     pub fn next(&mut self, max_frame: u32) -> Result<Option<Received>, DecodeError> {
+        if (self.reading.is_some() || !self.bodies.is_empty())
+            && let Some(turn) = self.next_chunk(max_frame)?
+        {
+            return Ok(turn);
+        }
+        let Some(header) = self.buffer.front(max_frame)? else {
+            return Ok(None);
+        };
+        self.chunk_expected = false;
+        if header.kind == Kind::Chunk {
+            self.take_body(&header);
+            return Ok(Some(Received::Stray(header)));
+        }
+        Ok(Some(Received::Frame(header)))
+    }
+
+    /// Takes the frame that [`next`](Self::next) has found, and returns its body, which starts at a multiple of 16 in memory and shares the receive memory.
+    #[inline]
+    pub fn take_body(&mut self, header: &FrameHeader) -> Bytes {
+        self.buffer.take_body(header)
+    }
+
+    /// Goes on with bodies in chunks, if that is what has arrived. None if something else is next.
+    fn next_chunk(&mut self, max_frame: u32) -> Result<Option<Option<Received>>, DecodeError> {
         loop {
             self.settle();
             if let Some(reading) = self.reading.take_if(|reading| reading.is_done()) {
@@ -114,31 +140,24 @@ impl Inbox {
                     return Err(DecodeError::PaddingNotZero { kind: Kind::Chunk });
                 }
                 if let Some(body) = self.take_complete(reading.call) {
-                    return Ok(Some(body));
+                    return Ok(Some(Some(body)));
                 }
             }
             if self.reading.is_some() {
-                return Ok(None);
+                return Ok(Some(None));
             }
-            if let Some((header, missing)) = self.chunk_at_front(max_frame)? {
-                let len = header.body_len as usize;
-                if len == 0 || len > missing {
-                    return Ok(Some(Received::Misfit { header, missing }));
-                }
-                if self.takes_at_once(&header) {
-                    self.buffer.consume(HEADER_LEN);
-                    self.reading = Some(Reading::new(&header));
-                    continue;
-                }
-            }
-            let Some(frame) = self.buffer.next_frame(max_frame)? else {
+            let Some((header, missing)) = self.chunk_at_front(max_frame)? else {
                 return Ok(None);
             };
-            self.chunk_expected = false;
-            return Ok(Some(match frame.header.kind == Kind::Chunk {
-                true => Received::Stray(frame.header),
-                false => Received::Frame(frame),
-            }));
+            let len = header.body_len as usize;
+            if len == 0 || len > missing {
+                return Ok(Some(Some(Received::Misfit { header, missing })));
+            }
+            if !self.takes_at_once(&header) {
+                return Ok(None);
+            }
+            self.buffer.consume(HEADER_LEN);
+            self.reading = Some(Reading::new(&header));
         }
     }
 
@@ -166,6 +185,9 @@ impl Inbox {
 
     /// Goes on taking the chunks of a body, without keeping them: its memory is given back, and in the end it will be [`Received::Dropped`].
     pub fn discard(&mut self, call: CallId) {
+        if self.bodies.is_empty() {
+            return;
+        }
         self.settle();
         if let Some(body) = self.bodies.iter_mut().find(|body| body.call == call) {
             body.memory = None;

@@ -6,6 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::buffer::Frame;
 use crate::header::Flags;
 
 const MAX_FRAME: u32 = 256 << 10;
@@ -44,6 +45,36 @@ fn first(call: u32, len: usize, total: usize) -> Vec<u8> {
 
 fn chunk(call: u32, len: usize) -> Vec<u8> {
     frame(header(Kind::Chunk, call, len))
+}
+
+/// What an inbox has received, with the bodies of frames.
+#[derive(Clone, Debug, PartialEq)]
+enum Received {
+    Frame(Frame),
+    Body { call: CallId, body: Bytes },
+    Dropped { call: CallId },
+    Stray(FrameHeader),
+    Misfit { header: FrameHeader, missing: usize },
+}
+
+fn next(inbox: &mut Inbox) -> Result<Option<Received>, DecodeError> {
+    let next = inbox.next(MAX_FRAME)?;
+    Ok(next.map(|received| match received {
+        super::Received::Frame(header) => {
+            let again = inbox.next(MAX_FRAME);
+            assert_eq!(
+                again,
+                Ok(Some(super::Received::Frame(header))),
+                "it is next until its body is taken"
+            );
+            let body = inbox.take_body(&header);
+            Received::Frame(Frame { header, body })
+        }
+        super::Received::Body { call, body } => Received::Body { call, body },
+        super::Received::Dropped { call } => Received::Dropped { call },
+        super::Received::Stray(header) => Received::Stray(header),
+        super::Received::Misfit { header, missing } => Received::Misfit { header, missing },
+    }))
 }
 
 /// What an owner finds in a stream, and how the stream ends: an error, or how much of the last frame is there and needed.
@@ -134,8 +165,8 @@ fn read(inbox: &mut Inbox, stream: &mut &[u8], limit: usize) -> usize {
 
 /// Takes all there is, and does what the frames tell the owner to do.
 fn take(inbox: &mut Inbox, received: &mut Vec<Received>) -> Result<(), DecodeError> {
-    while let Some(next) = inbox.next(MAX_FRAME)? {
-        match &next {
+    while let Some(found) = next(inbox)? {
+        match &found {
             Received::Frame(Frame { header, body }) => {
                 assert!(body.is_empty() || body.as_ptr().addr() % 16 == 0);
                 if header.flags.contains(Flags::CHUNKED) {
@@ -149,12 +180,12 @@ fn take(inbox: &mut Inbox, received: &mut Vec<Received>) -> Result<(), DecodeErr
             Received::Body { body, .. } => assert!(body.as_ptr().addr() % 16 == 0),
             Received::Stray(_) | Received::Dropped { .. } => {}
             Received::Misfit { .. } => {
-                assert_eq!(inbox.next(MAX_FRAME), Ok(Some(next.clone())));
-                received.push(next);
+                assert_eq!(next(inbox), Ok(Some(found.clone())));
+                received.push(found);
                 return Ok(());
             }
         }
-        received.push(next);
+        received.push(found);
     }
     Ok(())
 }
@@ -476,7 +507,7 @@ fn a_discarded_body_takes_no_memory_and_still_has_to_fit() {
         missing: 100_000,
     };
     read(&mut inbox, &mut too_long.as_slice(), HEADER_LEN);
-    assert_eq!(inbox.next(MAX_FRAME), Ok(Some(misfit)));
+    assert_eq!(next(&mut inbox), Ok(Some(misfit)));
     inbox.consume(HEADER_LEN);
     let dropped = Received::Dropped { call: CallId(1) };
     assert_eq!(pour(&mut inbox, &chunk(1, 100_000)).2, [dropped]);
@@ -511,10 +542,7 @@ fn a_chunk_above_the_limit_is_refused_by_its_header() {
     let header = header(Kind::Chunk, 1, MAX_FRAME as usize + 1);
     read(&mut inbox, &mut header.encode().as_slice(), HEADER_LEN);
     let (len, limit) = (MAX_FRAME + 1, MAX_FRAME);
-    assert_eq!(
-        inbox.next(MAX_FRAME),
-        Err(DecodeError::FrameTooLarge { len, limit })
-    );
+    assert_eq!(next(&mut inbox), Err(DecodeError::FrameTooLarge { len, limit }));
 }
 
 /// P-13

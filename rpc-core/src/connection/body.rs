@@ -40,13 +40,15 @@ impl Prelude {
         bytes
     }
 
-    /// Takes the prelude off a body. The header's check has made sure that it is there (P-14).
-    pub(crate) fn take(body: &mut Bytes) -> Self {
+    /// Reads the prelude at the beginning of a body. The header's check has made sure that it is there (P-14).
+    pub(crate) fn read(body: &[u8]) -> Self {
+        let [m0, m1, m2, m3, m4, m5, m6, m7, t0, t1, t2, t3, c0, c1, l0, l1] =
+            *body.first_chunk::<PRELUDE_LEN>().unwrap_or(&[0; PRELUDE_LEN]);
         Self {
-            method: MethodId(body.try_get_u64().unwrap_or_default()),
-            time_left: body.try_get_u32().unwrap_or_default(),
-            channels: body.try_get_u16().unwrap_or_default(),
-            metadata_len: body.try_get_u16().unwrap_or_default(),
+            method: MethodId(u64::from_be_bytes([m0, m1, m2, m3, m4, m5, m6, m7])),
+            time_left: u32::from_be_bytes([t0, t1, t2, t3]),
+            channels: u16::from_be_bytes([c0, c1]),
+            metadata_len: u16::from_be_bytes([l0, l1]),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::channels::channel_event;
-use crate::buffer::Frame;
 use crate::code::Code;
 use crate::connection::body::{PRELUDE_LEN, Prelude, read_text, split_answer, time_left};
 use crate::connection::channels::{Channels, Fault};
@@ -153,34 +152,11 @@ impl ClientConnection {
     ///
     /// [`ConnectionError`] is final: [`abandon_all`](Self::abandon_all) tells which calls are still to be ended, and how.
     pub fn poll_event(&mut self, now: Instant) -> Result<Option<ClientEvent>, ConnectionError> {
-        if let Some(event) = self.next_due().or_else(|| self.next_raised()) {
-            return Ok(Some(event));
+        let polled = self.poll(now);
+        if let Err(error) = polled {
+            return Err(self.link.fail(error));
         }
-        while let Some(incoming) = self.link.next(now)? {
-            let event = match incoming {
-                Incoming::Greeted => {
-                    self.raise_credit();
-                    Some(ClientEvent::Greeted)
-                }
-                Incoming::Goaway { code, taken, text } => {
-                    self.refuse_from(taken);
-                    Some(ClientEvent::Goaway { code, taken, text })
-                }
-                Incoming::Pong(number) => Some(ClientEvent::Pong(number)),
-                Incoming::Ended => Some(ClientEvent::PeerFinished),
-                Incoming::Frame(frame) => self.on_frame(frame, now).map_err(|error| self.link.fail(error))?,
-                Incoming::Dropped(call) => self
-                    .on_dropped(call)
-                    .map_err(|error| self.link.fail(error.into()))?,
-                Incoming::Body { call, body } => self
-                    .on_body(call, body)
-                    .map_err(|error| self.link.fail(error.into()))?,
-            };
-            if event.is_some() {
-                return Ok(event);
-            }
-        }
-        Ok(None)
+        polled
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has to be called next. It may turn out that nothing is due yet.
@@ -435,13 +411,54 @@ impl ClientConnection {
         Ok(CallId(id))
     }
 
-    fn on_frame(&mut self, frame: Frame, now: Instant) -> Result<Option<ClientEvent>, ConnectionError> {
-        match frame.header.kind {
-            Kind::Reply | Kind::Failure => Ok(self.on_final(frame)?),
-            Kind::Item => Ok(self.on_item(frame)?),
-            Kind::End => Ok(self.on_end(frame)?),
-            Kind::Credit => self.on_credit(&frame.header, now),
-            Kind::Stop => Ok(self.on_stop(&frame.header)?),
+    fn poll(&mut self, now: Instant) -> Result<Option<ClientEvent>, ConnectionError> {
+        if let Some(event) = self.next_due().or_else(|| self.next_raised()) {
+            return Ok(Some(event));
+        }
+        while let Some(incoming) = self.link.next(now)? {
+            let polled = match incoming {
+                Incoming::Frame(header) => self.on_frame(&header, now),
+                other => self.on_other(other),
+            };
+            if !matches!(polled, Ok(None)) {
+                return polled;
+            }
+        }
+        Ok(None)
+    }
+
+    /// What has come that is no frame of a call.
+    fn on_other(&mut self, incoming: Incoming) -> Result<Option<ClientEvent>, ConnectionError> {
+        match incoming {
+            Incoming::Greeted => {
+                self.raise_credit();
+                Ok(Some(ClientEvent::Greeted))
+            }
+            Incoming::Goaway { code, taken, text } => {
+                self.refuse_from(taken);
+                Ok(Some(ClientEvent::Goaway { code, taken, text }))
+            }
+            Incoming::Pong(number) => Ok(Some(ClientEvent::Pong(number))),
+            Incoming::Ended => Ok(Some(ClientEvent::PeerFinished)),
+            Incoming::Dropped(call) => self.on_dropped(call),
+            Incoming::Body { call, body } => self.on_body(call, body),
+            // The others are on their way here.
+            Incoming::Frame(_) => Ok(None),
+        }
+    }
+
+    fn on_frame(
+        &mut self,
+        header: &FrameHeader,
+        now: Instant,
+    ) -> Result<Option<ClientEvent>, ConnectionError> {
+        let body = self.link.recv.take_body(header);
+        match header.kind {
+            Kind::Reply | Kind::Failure => self.on_final(header, body),
+            Kind::Item => Ok(self.on_item(header, body)?),
+            Kind::End => Ok(self.on_end(header, body)?),
+            Kind::Credit => self.on_credit(header, now),
+            Kind::Stop => Ok(self.on_stop(header)?),
             // The link lets nothing else pass.
             kind @ (Kind::Call
             | Kind::Cancel
@@ -454,11 +471,14 @@ impl ClientConnection {
     }
 
     /// A reply or failure, or the beginning of a reply.
-    fn on_final(&mut self, frame: Frame) -> Result<Option<ClientEvent>, ProtocolError> {
-        let Frame { header, body } = frame;
+    fn on_final(
+        &mut self,
+        header: &FrameHeader,
+        body: Bytes,
+    ) -> Result<Option<ClientEvent>, ConnectionError> {
         let FrameHeader {
             kind, call, flags, ..
-        } = header;
+        } = *header;
         let slot = begun_slot(&mut self.slots, kind, call)?;
         if flags.contains(Flags::CHUNKED) {
             slot.incoming = Some(Arriving {
@@ -475,15 +495,15 @@ impl ClientConnection {
         }
         if slot.incoming.take().is_some() {
             if kind == Kind::Reply {
-                return Err(ProtocolError::Interleaved { kind, call });
+                return Err(ProtocolError::Interleaved { kind, call }.into());
             }
             self.link.recv.abandon(call);
         }
-        self.end(&header, body)
+        self.end(header, body)
     }
 
     /// The server's final frame, whole.
-    fn end(&mut self, header: &FrameHeader, body: Bytes) -> Result<Option<ClientEvent>, ProtocolError> {
+    fn end(&mut self, header: &FrameHeader, body: Bytes) -> Result<Option<ClientEvent>, ConnectionError> {
         let FrameHeader {
             kind, call, flags, ..
         } = *header;
@@ -532,7 +552,7 @@ impl ClientConnection {
     }
 
     /// A body that came in chunks is complete.
-    fn on_body(&mut self, call: CallId, body: Bytes) -> Result<Option<ClientEvent>, ProtocolError> {
+    fn on_body(&mut self, call: CallId, body: Bytes) -> Result<Option<ClientEvent>, ConnectionError> {
         let Some(slot) = self.slots.get_mut(call.index()) else {
             return Ok(None);
         };
@@ -555,7 +575,7 @@ impl ClientConnection {
     }
 
     /// A body that was not wanted any more has come to its end: if it was a reply, the call has, too.
-    fn on_dropped(&mut self, call: CallId) -> Result<Option<ClientEvent>, ProtocolError> {
+    fn on_dropped(&mut self, call: CallId) -> Result<Option<ClientEvent>, ConnectionError> {
         let slot = self.slots.get_mut(call.index());
         match slot.and_then(|slot| slot.incoming.take()) {
             Some(Arriving {

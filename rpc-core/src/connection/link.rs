@@ -5,7 +5,6 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 
 use crate::budget::{Cost, Patience};
-use crate::buffer::Frame;
 use crate::code::Code;
 use crate::connection::body::{cut_text, read_text, write_metadata};
 use crate::error::{ConnectionError, HandshakeError, ProtocolError};
@@ -71,9 +70,9 @@ enum Input {
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Greeted,
-    /// A frame about a call that the peer's side may send, without flags that were not offered. One that begins a chunked body says how long that is
-    /// within the limits.
-    Frame(Frame),
+    /// The header of a frame about a call that the peer's side may send, without flags that were not offered. One that begins a chunked body says how
+    /// long that is within the limits. The role takes the body.
+    Frame(FrameHeader),
     /// The body of a call that came in chunks is complete.
     Body {
         call: CallId,
@@ -295,6 +294,7 @@ impl Link {
     }
 
     /// Ends the connection for good and tells the peer, where the rules want that.
+    #[cold]
     pub(crate) fn fail(&mut self, error: ConnectionError) -> ConnectionError {
         let told = match &error {
             // P-02, P-07: a stranger gets no answer, and whoever has gone needs none.
@@ -321,59 +321,55 @@ impl Link {
         error
     }
 
-    /// The next thing for the role, after what the link deals with by itself. Errors are final.
-    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<Incoming>, ConnectionError> {
-        if self.closed {
-            return Ok(None);
-        }
-        self.try_next(now).map_err(|error| self.fail(error))
-    }
-
     /// Charges what the peer costs without use.
     pub(crate) fn charge(&mut self, now: Instant, cost: Cost) -> Result<(), ConnectionError> {
         self.patience.charge(now, cost)
     }
 
-    fn try_next(&mut self, now: Instant) -> Result<Option<Incoming>, ConnectionError> {
-        if let Some(error) = self.pending_error.take() {
-            return Err(error);
+    /// The next thing for the role, after what the link deals with by itself. Errors are final: the role lets the link [`fail`](Self::fail).
+    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<Incoming>, ConnectionError> {
+        if self.closed {
+            return Ok(None);
+        }
+        if self.pending_error.is_some() {
+            return self.pending_error.take().map_or(Ok(None), Err);
         }
         if self.peer().is_none() {
             return self.greet();
         }
-        while let Some(received) = self.recv.next(self.limits.frame_limit())? {
-            let incoming = match received {
-                Received::Frame(frame) => self.receive(frame, now)?,
-                Received::Body { call, body } => Some(Incoming::Body { call, body }),
-                Received::Dropped { call } => Some(Incoming::Dropped(call)),
-                Received::Stray(FrameHeader { call, .. })
-                | Received::Misfit {
-                    header: FrameHeader { call, .. },
-                    ..
-                } => return Err(ProtocolError::ChunkUnexpected { call }.into()),
+        loop {
+            let header = match self.recv.next(self.limits.frame_limit())? {
+                Some(Received::Frame(header)) => header,
+                Some(received) => return receive_chunked(received).map(Some),
+                None if self.input == Input::Ended => return self.drain(),
+                None => return Ok(None),
             };
-            if incoming.is_some() {
-                return Ok(incoming);
+            if !header.kind.is_of_call() {
+                if let Some(incoming) = self.receive_own(&header, now)? {
+                    return Ok(Some(incoming));
+                }
+                continue;
             }
+            self.check(&header)?;
+            return Ok(Some(Incoming::Frame(header)));
         }
-        match self.input {
-            Input::Open | Input::Drained => Ok(None),
-            // P-17: a body that is incomplete will never be complete.
-            Input::Ended if self.recv.received() == 0 && self.recv.announced() > 0 => {
-                let (received, expected) = (self.recv.arrived(), self.recv.announced());
-                let expected = usize::try_from(expected).unwrap_or(usize::MAX);
-                Err(ConnectionError::Truncated { received, expected })
-            }
-            Input::Ended if self.recv.received() == 0 => {
-                self.input = Input::Drained;
-                Ok(Some(Incoming::Ended))
-            }
-            // P-17
-            Input::Ended => {
-                let (received, expected) = (self.recv.received(), self.recv.expected());
-                Err(ConnectionError::Truncated { received, expected })
-            }
+    }
+
+    /// What the end of the peer's bytes means, where no frame is left.
+    fn drain(&mut self) -> Result<Option<Incoming>, ConnectionError> {
+        let (received, announced) = (self.recv.received(), self.recv.announced());
+        if received == 0 && announced == 0 {
+            self.input = Input::Drained;
+            return Ok(Some(Incoming::Ended));
         }
+        // P-17: neither a frame nor a body that is incomplete will ever be complete.
+        let (received, expected) = if received == 0 {
+            let expected = usize::try_from(announced).unwrap_or(usize::MAX);
+            (self.recv.arrived(), expected)
+        } else {
+            (received, self.recv.expected())
+        };
+        Err(ConnectionError::Truncated { received, expected })
     }
 
     fn greet(&mut self) -> Result<Option<Incoming>, ConnectionError> {
@@ -410,57 +406,55 @@ impl Link {
         }
     }
 
-    /// One frame: what is about the connection is dealt with here, what is about a call goes to the role.
-    fn receive(&mut self, frame: Frame, now: Instant) -> Result<Option<Incoming>, ConnectionError> {
+    /// A frame about a call: whether the peer's side may send it.
+    #[inline]
+    fn check(&self, header: &FrameHeader) -> Result<(), ProtocolError> {
         let FrameHeader {
-            kind,
-            flags,
-            call,
-            aux,
-            ..
-        } = frame.header;
+            kind, flags, call, ..
+        } = *header;
         match (kind, self.side) {
-            (Kind::Ping, _) => {
+            (Kind::Call | Kind::Cancel, Side::Client) | (Kind::Reply | Kind::Failure, Side::Server) => {
+                return Err(ProtocolError::WrongDirection { kind });
+            }
+            _ => {}
+        }
+        if flags.contains(Flags::DESCRIPTORS) {
+            return Err(ProtocolError::DescriptorsNotOffered { call });
+        }
+        if flags.contains(Flags::CHUNKED) {
+            self.check_chunked(header)?;
+        }
+        Ok(())
+    }
+
+    /// A frame about the connection.
+    fn receive_own(
+        &mut self,
+        header: &FrameHeader,
+        now: Instant,
+    ) -> Result<Option<Incoming>, ConnectionError> {
+        let body = self.recv.take_body(header);
+        let FrameHeader {
+            kind, aux, body_len, ..
+        } = *header;
+        match kind {
+            Kind::Ping => {
                 self.charge(now, Cost::Ping)?;
-                self.send.push_control(
-                    FrameHeader {
-                        aux,
-                        ..FrameHeader::new(Kind::Pong, CallId(0))
-                    },
-                    &[],
-                );
+                let header = FrameHeader {
+                    aux,
+                    ..FrameHeader::new(Kind::Pong, CallId(0))
+                };
+                self.send.push_control(header, &[]);
                 Ok(None)
             }
-            (Kind::Pong, _) => {
+            Kind::Pong => {
                 let asked = self.drain_ping.take_if(|number| *number == aux);
                 let asked = asked.or_else(|| self.ping.take_if(|number| *number == aux));
                 Ok(asked.map(Incoming::Pong))
             }
-            (Kind::Goaway, _) => self.receive_goaway(frame).map(Some),
-            (Kind::Extension(_), _) => self
-                .charge(
-                    now,
-                    Cost::Ignored {
-                        len: frame.header.body_len,
-                    },
-                )
-                .map(|()| None),
-            (Kind::Call | Kind::Cancel, Side::Client) | (Kind::Reply | Kind::Failure, Side::Server) => {
-                Err(ProtocolError::WrongDirection { kind }.into())
-            }
-            // The inbox keeps chunks to itself.
-            (Kind::Chunk, _) => Err(ProtocolError::ChunkUnexpected { call }.into()),
-            (Kind::Call | Kind::Cancel, Side::Server)
-            | (Kind::Reply | Kind::Failure, Side::Client)
-            | (Kind::Item | Kind::End | Kind::Credit | Kind::Stop, _) => {
-                if flags.contains(Flags::DESCRIPTORS) {
-                    return Err(ProtocolError::DescriptorsNotOffered { call }.into());
-                }
-                if flags.contains(Flags::CHUNKED) {
-                    self.check_chunked(&frame.header)?;
-                }
-                Ok(Some(Incoming::Frame(frame)))
-            }
+            Kind::Goaway => self.receive_goaway(Code::from_number(aux), body).map(Some),
+            // P-12: extensions are read over, but not for nothing.
+            _ => self.charge(now, Cost::Ignored { len: body_len }).map(|()| None),
         }
     }
 
@@ -492,9 +486,7 @@ impl Link {
     }
 
     /// P-51
-    fn receive_goaway(&mut self, frame: Frame) -> Result<Incoming, ConnectionError> {
-        let code = Code::from_number(frame.header.aux);
-        let mut body = frame.body;
+    fn receive_goaway(&mut self, code: Code, mut body: Bytes) -> Result<Incoming, ConnectionError> {
         let taken = body.try_get_u64().unwrap_or_default();
         let text = read_text(&body);
         match self.goaway_received {
@@ -519,6 +511,20 @@ impl Link {
 
     fn is_preface_sent(&self) -> bool {
         self.send.enqueued() > 0
+    }
+}
+
+/// What is not a frame of its own: the end of a body in chunks, or a chunk where none belongs.
+fn receive_chunked(received: Received) -> Result<Incoming, ConnectionError> {
+    match received {
+        Received::Frame(header) => Ok(Incoming::Frame(header)),
+        Received::Body { call, body } => Ok(Incoming::Body { call, body }),
+        Received::Dropped { call } => Ok(Incoming::Dropped(call)),
+        Received::Stray(FrameHeader { call, .. })
+        | Received::Misfit {
+            header: FrameHeader { call, .. },
+            ..
+        } => Err(ProtocolError::ChunkUnexpected { call }.into()),
     }
 }
 

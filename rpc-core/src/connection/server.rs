@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use self::channels::channel_event;
 use self::memory::{NO_MEMORY, Pins};
 use crate::budget::Cost;
-use crate::buffer::Frame;
 use crate::code::{Code, Fault as Blame};
-use crate::connection::body::{MetadataError, Prelude, cut_text, take_metadata, write_metadata};
+use crate::connection::body::{MetadataError, PRELUDE_LEN, Prelude, cut_text, take_metadata, write_metadata};
 use crate::connection::channels::Channels;
 use crate::connection::deadlines::{Earliest, earlier};
 use crate::connection::drive_methods;
@@ -157,43 +156,11 @@ impl ServerConnection {
     ///
     /// [`ConnectionError`] is final. Running calls are to be stopped, they need no end; the goaway that tells the client is queued.
     pub fn poll_event(&mut self, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        if let Some(call) = self.poll_expired() {
-            return Ok(Some(ServerEvent::Expire(call)));
+        let polled = self.poll(now);
+        if let Err(error) = polled {
+            return Err(self.link.fail(error));
         }
-        for _ in 0..std::mem::take(&mut self.bad_calls) {
-            let charged = self.link.charge(now, Cost::BadCall);
-            charged.map_err(|error| self.link.fail(error))?;
-        }
-        if let Some(event) = self.later.pop_front() {
-            return Ok(Some(event));
-        }
-        while let Some(incoming) = self.link.next(now)? {
-            let event = match incoming {
-                Incoming::Greeted => Some(ServerEvent::Greeted),
-                Incoming::Goaway { code, text, .. } => Some(ServerEvent::Goaway { code, text }),
-                Incoming::Pong(DRAIN_PING) => {
-                    self.finish_drain();
-                    None
-                }
-                Incoming::Pong(number) => Some(ServerEvent::Pong(number)),
-                Incoming::Ended => {
-                    self.on_ended();
-                    self.later.pop_front()
-                }
-                Incoming::Frame(frame) => self.on_frame(frame, now).map_err(|error| self.link.fail(error))?,
-                Incoming::Body { call, body } => self
-                    .on_body(call, body, now)
-                    .map_err(|error| self.link.fail(error))?,
-                Incoming::Dropped(call) => {
-                    self.on_dropped(call);
-                    None
-                }
-            };
-            if event.is_some() {
-                return Ok(event);
-            }
-        }
-        Ok(None)
+        polled
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has to be called next. It may turn out that nothing is due yet.
@@ -347,14 +314,65 @@ impl ServerConnection {
         self.link.send.is_empty() && (self.link.is_closed() || over && self.in_flight == 0)
     }
 
-    fn on_frame(&mut self, frame: Frame, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        match frame.header.kind {
-            Kind::Call => self.on_call(frame, now),
-            Kind::Cancel => self.on_cancel(frame.header.call, now),
-            Kind::Item => self.on_item(frame, now),
-            Kind::End => self.on_end(frame, now),
-            Kind::Credit => self.on_credit(&frame.header, now),
-            Kind::Stop => self.on_stop(&frame.header),
+    fn poll(&mut self, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
+        if let Some(call) = self.poll_expired() {
+            return Ok(Some(ServerEvent::Expire(call)));
+        }
+        for _ in 0..std::mem::take(&mut self.bad_calls) {
+            self.link.charge(now, Cost::BadCall)?;
+        }
+        if let Some(event) = self.later.pop_front() {
+            return Ok(Some(event));
+        }
+        while let Some(incoming) = self.link.next(now)? {
+            let polled = match incoming {
+                Incoming::Frame(header) => self.on_frame(&header, now),
+                other => self.on_other(other, now),
+            };
+            if !matches!(polled, Ok(None)) {
+                return polled;
+            }
+        }
+        Ok(None)
+    }
+
+    /// What has come that is no frame of a call.
+    fn on_other(&mut self, incoming: Incoming, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
+        match incoming {
+            Incoming::Greeted => Ok(Some(ServerEvent::Greeted)),
+            Incoming::Goaway { code, text, .. } => Ok(Some(ServerEvent::Goaway { code, text })),
+            Incoming::Pong(DRAIN_PING) => {
+                self.finish_drain();
+                Ok(None)
+            }
+            Incoming::Pong(number) => Ok(Some(ServerEvent::Pong(number))),
+            Incoming::Ended => {
+                self.on_ended();
+                Ok(self.later.pop_front())
+            }
+            Incoming::Body { call, body } => self.on_body(call, body, now),
+            Incoming::Dropped(call) => {
+                self.on_dropped(call);
+                Ok(None)
+            }
+            // The others are on their way here.
+            Incoming::Frame(_) => Ok(None),
+        }
+    }
+
+    fn on_frame(
+        &mut self,
+        header: &FrameHeader,
+        now: Instant,
+    ) -> Result<Option<ServerEvent>, ConnectionError> {
+        let body = self.link.recv.take_body(header);
+        match header.kind {
+            Kind::Call => self.on_call(header, body, now),
+            Kind::Cancel => self.on_cancel(header.call, now),
+            Kind::Item => self.on_item(header, body, now),
+            Kind::End => self.on_end(header, body, now),
+            Kind::Credit => self.on_credit(header, now),
+            Kind::Stop => self.on_stop(header),
             // The link lets nothing else pass.
             kind @ (Kind::Reply
             | Kind::Failure
@@ -366,8 +384,12 @@ impl ServerConnection {
         }
     }
 
-    fn on_call(&mut self, frame: Frame, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        let Frame { header, body } = frame;
+    fn on_call(
+        &mut self,
+        header: &FrameHeader,
+        body: Bytes,
+        now: Instant,
+    ) -> Result<Option<ServerEvent>, ConnectionError> {
         let call = header.call;
         if self
             .slots
@@ -376,7 +398,7 @@ impl ServerConnection {
         {
             return Err(ProtocolError::CallIdBusy { call }.into());
         }
-        let prelude = Prelude::take(&mut body.clone());
+        let prelude = Prelude::read(&body);
         if prelude.channels > MAX_CHANNELS {
             let count = prelude.channels;
             return Err(ProtocolError::ChannelsTooMany { call, count }.into());
@@ -489,13 +511,14 @@ impl ServerConnection {
             deadline,
             prelude,
         } = *taken;
-        let held = body.len();
         let Prelude {
             method,
             channels,
             metadata_len,
             ..
-        } = Prelude::take(&mut body);
+        } = prelude;
+        let held = body.len();
+        body.advance(PRELUDE_LEN.min(held));
         let metadata = match take_metadata(&mut body, metadata_len.into()) {
             Ok(metadata) => metadata,
             Err(MetadataError::BeyondBody) => {
@@ -508,7 +531,6 @@ impl ServerConnection {
                 return Err(ProtocolError::MetadataMalformed { call }.into());
             }
         };
-        debug_assert_eq!(prelude.channels, channels);
         self.begin(taken, State::Running, held);
         if let Some((number, len)) = segment
             && let Some(slot) = self.slots.get_mut(call.index())
@@ -540,7 +562,7 @@ impl ServerConnection {
         match slot.state {
             State::Assembling => {
                 let (deadline, oneway) = (slot.deadline, slot.oneway);
-                let prelude = Prelude::take(&mut body.clone());
+                let prelude = Prelude::read(&body);
                 self.in_flight -= 1;
                 self.streaming -= usize::from(prelude.channels > 0);
                 self.held -= slot.held;

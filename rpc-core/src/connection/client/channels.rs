@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::{Arriving, ClientConnection, Slot, State, begun_slot, withdraw};
 use crate::budget::Cost;
-use crate::buffer::Frame;
 use crate::code::Code;
 use crate::connection::body::split_answer;
 use crate::connection::channels::{Channels, Fault};
@@ -73,8 +74,11 @@ impl ClientConnection {
         }
     }
 
-    pub(super) fn on_item(&mut self, frame: Frame) -> Result<Option<ClientEvent>, ProtocolError> {
-        let Frame { header, body } = frame;
+    pub(super) fn on_item(
+        &mut self,
+        header: &FrameHeader,
+        body: Bytes,
+    ) -> Result<Option<ClientEvent>, ProtocolError> {
         let FrameHeader {
             kind,
             call,
@@ -82,7 +86,7 @@ impl ClientConnection {
             flags,
             aux,
             body_len,
-        } = header;
+        } = *header;
         let is_chunked = flags.contains(Flags::CHUNKED);
         let slot = begun_slot(&mut self.slots, kind, call)?;
         if slot.incoming.is_some() {
@@ -105,21 +109,24 @@ impl ClientConnection {
                 Ok(Some(channel_event(call, channel, what)))
             }
             Ok(()) => Ok(None),
-            Err(fault) => self.on_fault(&header, fault),
+            Err(fault) => self.on_fault(header, fault),
         }
     }
 
-    pub(super) fn on_end(&mut self, frame: Frame) -> Result<Option<ClientEvent>, ProtocolError> {
-        let Frame { header, body } = frame;
+    pub(super) fn on_end(
+        &mut self,
+        header: &FrameHeader,
+        body: Bytes,
+    ) -> Result<Option<ClientEvent>, ProtocolError> {
         let FrameHeader {
             kind,
             call,
             channel,
             aux,
             ..
-        } = header;
+        } = *header;
         let code = Code::from_number(aux);
-        let (metadata, _) = split_answer(&header, body)?;
+        let (metadata, _) = split_answer(header, body)?;
         let slot = begun_slot(&mut self.slots, kind, call)?;
         if slot.incoming.is_some() {
             return Err(ProtocolError::Interleaved { kind, call });
@@ -130,7 +137,7 @@ impl ClientConnection {
                 Ok(Some(channel_event(call, channel, what)))
             }
             Ok(()) => Ok(None),
-            Err(fault) => self.on_fault(&header, fault),
+            Err(fault) => self.on_fault(header, fault),
         }
     }
 

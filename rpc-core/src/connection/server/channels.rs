@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::memory::{NO_MEMORY_FOR_ITEM, Pressure};
 use super::{ServerConnection, Slot, State};
 use crate::budget::Cost;
-use crate::buffer::Frame;
 use crate::code::Code;
 use crate::connection::body::split_answer;
 use crate::connection::channels::{Channels, Fault};
@@ -81,10 +82,10 @@ impl ServerConnection {
 
     pub(super) fn on_item(
         &mut self,
-        frame: Frame,
+        header: &FrameHeader,
+        body: Bytes,
         now: Instant,
     ) -> Result<Option<ServerEvent>, ConnectionError> {
-        let Frame { header, body } = frame;
         let FrameHeader {
             kind,
             call,
@@ -92,14 +93,14 @@ impl ServerConnection {
             flags,
             aux,
             body_len,
-        } = header;
+        } = *header;
         let is_chunked = flags.contains(Flags::CHUNKED);
         let len = if is_chunked { aux } else { body_len };
         if self.link.recv.is_incomplete(call) {
             return Err(ProtocolError::Interleaved { kind, call }.into());
         }
         let is_refusing = self.pressure == Pressure::Refuse;
-        let slot = self.busy_slot(&header)?;
+        let slot = self.busy_slot(header)?;
         let packed = flags.contains(Flags::PACKED);
         let fault = slot.channel(|channels| channels.receive_item(channel, len));
         let is_live = slot.is_running();
@@ -125,32 +126,32 @@ impl ServerConnection {
                 Ok(Some(channel_event(call, channel, what)))
             }
             Ok(()) => Ok(None),
-            Err(fault) => self.on_fault(&header, fault, now),
+            Err(fault) => self.on_fault(header, fault, now),
         }
     }
 
     pub(super) fn on_end(
         &mut self,
-        frame: Frame,
+        header: &FrameHeader,
+        body: Bytes,
         now: Instant,
     ) -> Result<Option<ServerEvent>, ConnectionError> {
-        let Frame { header, body } = frame;
         let FrameHeader {
             kind,
             call,
             channel,
             aux,
             ..
-        } = header;
+        } = *header;
         let code = Code::from_number(aux);
         if self.link.recv.is_incomplete(call) {
             return Err(ProtocolError::Interleaved { kind, call }.into());
         }
-        let (metadata, _) = split_answer(&header, body)?;
-        let slot = self.busy_slot(&header)?;
+        let (metadata, _) = split_answer(header, body)?;
+        let slot = self.busy_slot(header)?;
         let ended = slot.channel(|channels| channels.receive_end(channel));
         if let Err(fault) = ended {
-            return self.on_fault(&header, fault, now);
+            return self.on_fault(header, fault, now);
         }
         let is_over = slot
             .channels
