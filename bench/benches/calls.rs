@@ -40,22 +40,16 @@ fn dispatch(c: &mut Criterion) {
         address: PeerAddress::InProcess,
         credentials: None,
     });
-    let workers: Arc<dyn Workers> = Arc::new(NoWorkers);
+    let control = Arc::new(CallControl::new(peer, Arc::new(NoWorkers)));
     let mut frame = FrameBuf::new();
     let mut call = || {
         let call = IncomingCall {
             method: 0,
             arguments: arguments.clone(),
             channels: rpc_core::stream::UserChannels::default(),
-            context: rpc_core::Context::new(
-                Arc::clone(&peer),
-                None,
-                rpc_core::Metadata::new(),
-                Arc::<CallControl>::default(),
-            ),
+            context: rpc_core::Context::new(None, rpc_core::Metadata::new(), Arc::clone(&control)),
             reply: std::mem::take(&mut frame),
             max_reply: 1 << 20,
-            workers: Arc::clone(&workers),
         };
         let mut future = std::pin::pin!(service.dispatch(call));
         let Poll::Ready(completed) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {

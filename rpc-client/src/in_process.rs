@@ -82,18 +82,13 @@ impl<D: Dispatch> InProcess<D> {
         control: Arc<CallControl>,
         channels: Option<&Arc<CallChannels>>,
     ) -> IncomingCall {
-        let workers: Arc<dyn Workers> = match channels {
-            Some(_) => Arc::new(OwnThread),
-            None => Arc::clone(&self.workers),
-        };
         IncomingCall {
             method,
             arguments: frame_bytes(call.frame).slice(CALL_PRELUDE_LEN..),
-            context: Context::new(Arc::clone(&self.peer), deadline, call.metadata, control),
+            context: Context::new(deadline, call.metadata, control),
             channels: channels.map(CallChannels::for_user).unwrap_or_default(),
             reply: frame_pool::take(),
             max_reply: self.max_body,
-            workers,
         }
     }
 }
@@ -126,7 +121,11 @@ impl<D: Dispatch> Caller for InProcess<D> {
             Some(Bridge::connect(caller, handler, credit, self.max_body))
         });
         let oneway = call.method.oneway;
-        let control = Arc::new(CallControl::default());
+        let workers: Arc<dyn Workers> = match &bridge {
+            Some(_) => Arc::new(OwnThread),
+            None => Arc::clone(&self.workers),
+        };
+        let control = Arc::new(CallControl::new(Arc::clone(&self.peer), workers));
         let channels = bridge.as_ref().map(|bridge| bridge.handler());
         let descriptor = call.method;
         let mut call = self.call(method, call, deadline, Arc::clone(&control), channels);
@@ -142,9 +141,10 @@ impl<D: Dispatch> Caller for InProcess<D> {
                 handler,
                 timer,
                 scope,
+                control: Arc::clone(&control),
                 completed: None,
             }),
-            control,
+            control: Some(control),
             bridge,
             oneway,
         };
@@ -181,7 +181,8 @@ impl<D> fmt::Debug for InProcess<D> {
 #[must_use = "a call does nothing until it is awaited"]
 pub struct InProcessCall {
     stage: Stage,
-    control: Arc<CallControl>,
+    /// None of a call that was not started.
+    control: Option<Arc<CallControl>>,
     bridge: Option<Arc<Bridge>>,
     oneway: bool,
 }
@@ -202,6 +203,7 @@ struct Running {
     handler: Pin<Box<dyn Future<Output = Completed> + Send>>,
     timer: Option<Pin<Box<Sleep>>>,
     scope: Scope,
+    control: Arc<CallControl>,
     /// The answer, while items of the handler are still to be carried over before it.
     completed: Option<Completed>,
 }
@@ -210,7 +212,7 @@ impl InProcessCall {
     fn failed(failure: CallFailure) -> Self {
         Self {
             stage: Stage::Failed(failure),
-            control: Arc::default(),
+            control: None,
             bridge: None,
             oneway: false,
         }
@@ -221,7 +223,7 @@ impl InProcessCall {
         let Ok(runtime) = Handle::try_current() else {
             return self;
         };
-        let (control, oneway) = (Arc::clone(&self.control), self.oneway);
+        let (control, oneway) = (self.control.clone(), self.oneway);
         Self {
             stage: Stage::Detached(runtime.spawn(self)),
             control,
@@ -240,7 +242,7 @@ impl InProcessCall {
                 Ok(Poll::Ready(completed)) => running.completed = Some(completed),
                 Ok(Poll::Pending) => {}
                 Err(_) => {
-                    return Poll::Ready(answer(Completed::panicked(&self.control)));
+                    return Poll::Ready(answer(Completed::panicked(&running.control)));
                 }
             }
         }
@@ -252,9 +254,9 @@ impl InProcessCall {
         }
         let timer = running.timer.as_mut();
         if timer.is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
-            self.control.cancel();
+            running.control.cancel();
             let text = "no answer in time";
-            let may_have_run = !self.control.is_held();
+            let may_have_run = !running.control.is_held();
             let failure = CallFailure::local(FailureKind::DeadlineExceeded, may_have_run, text);
             return Poll::Ready(Err(failure));
         }
@@ -319,7 +321,9 @@ impl Future for InProcessCall {
 
 impl Drop for InProcessCall {
     fn drop(&mut self) {
-        self.control.cancel();
+        if let Some(control) = &self.control {
+            control.cancel();
+        }
         if let Stage::Detached(task) = &self.stage {
             // What it drops then is the call itself, which ends its channels.
             task.abort();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::extensions::Extensions;
 use crate::incoming::Outcome;
-use crate::job::Desk;
+use crate::job::{Desk, Workers};
 use crate::metadata::{Metadata, MetadataError};
 use crate::service::MethodDescriptor;
 
@@ -58,8 +58,11 @@ impl fmt::Display for PeerAddress {
 }
 
 /// The running of one call, shared between the connection and a worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CallControl {
+    /// Here and not in each call, as it is the same for all of a slot's calls: counting references from both sides costs more than most of what is done for a call.
+    peer: Arc<Peer>,
+    workers: Arc<dyn Workers>,
     cancelled: AtomicBool,
     on_worker: AtomicBool,
     /// Layers that make the call wait.
@@ -72,6 +75,24 @@ pub struct CallControl {
 }
 
 impl CallControl {
+    /// For calls from `peer`, whose plain `fn` handlers run on `workers`.
+    pub fn new(peer: Arc<Peer>, workers: Arc<dyn Workers>) -> Self {
+        Self {
+            peer,
+            workers,
+            cancelled: AtomicBool::default(),
+            on_worker: AtomicBool::default(),
+            holds: AtomicU32::default(),
+            has_reply_metadata: AtomicBool::default(),
+            reply_metadata: Mutex::default(),
+            desk: Desk::default(),
+        }
+    }
+
+    pub(crate) fn workers(&self) -> &dyn Workers {
+        &*self.workers
+    }
+
     /// Asks the handler to stop.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -107,6 +128,8 @@ impl CallControl {
     /// Makes the control as new, for the next call of the same slot.
     pub fn reset(&mut self) {
         let Self {
+            peer: _,
+            workers: _,
             cancelled,
             on_worker,
             holds,
@@ -203,7 +226,6 @@ pub(crate) fn inherited_trace() -> Option<crate::trace::TraceContext> {
 /// What a handler can know about its call: take `cx: &Context` as its first parameter. Nothing of it is an argument on the wire.
 #[derive(Clone, Debug)]
 pub struct Context {
-    peer: Arc<Peer>,
     deadline: Option<Instant>,
     metadata: Metadata,
     extensions: Extensions,
@@ -226,15 +248,9 @@ impl Drop for Hold {
 }
 
 impl Context {
-    /// A context for a call from `peer`.
-    pub fn new(
-        peer: Arc<Peer>,
-        deadline: Option<Instant>,
-        metadata: Metadata,
-        control: Arc<CallControl>,
-    ) -> Self {
+    /// A context for a call.
+    pub fn new(deadline: Option<Instant>, metadata: Metadata, control: Arc<CallControl>) -> Self {
         Self {
-            peer,
             deadline,
             metadata,
             extensions: Extensions::default(),
@@ -258,7 +274,7 @@ impl Context {
             use crate::trace::{TraceContext, handler_span};
             let parent = TraceContext::of(&self.metadata);
             let trace = parent.map_or_else(TraceContext::root, TraceContext::child);
-            self.span = Some(handler_span(method, &self.peer, parent, trace));
+            self.span = Some(handler_span(method, self.peer(), parent, trace));
             self.trace = Some(trace);
         }
         self
@@ -327,7 +343,7 @@ impl Context {
 
     /// Who called.
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        &self.control.peer
     }
 
     /// When the caller stops waiting, on this machine's monotonic clock.

@@ -31,8 +31,6 @@ pub struct IncomingCall {
     pub reply: FrameBuf,
     /// The longest answer that the caller accepts, in bytes.
     pub max_reply: usize,
-    /// Where plain `fn` handlers run.
-    pub workers: Arc<dyn Workers>,
 }
 
 impl IncomingCall {
@@ -73,6 +71,41 @@ impl IncomingCall {
         }
     }
 
+    /// Does the same for generated code, which keeps the call until it has answered.
+    #[doc(hidden)]
+    pub fn take_frame(&mut self) -> FrameBuf {
+        std::mem::take(&mut self.reply)
+    }
+
+    /// See [`ReplyBuf::value`].
+    #[doc(hidden)]
+    pub fn value<V>(&self, frame: FrameBuf, value: &V) -> Completed
+    where
+        V: for<'a> rkyv::Serialize<Encoder<'a>>,
+    {
+        reply(frame, self.max_reply, self.context.control(), value, false)
+    }
+
+    /// See [`ReplyBuf::error`].
+    #[doc(hidden)]
+    pub fn error<V>(&self, frame: FrameBuf, error: &V) -> Completed
+    where
+        V: for<'a> rkyv::Serialize<Encoder<'a>>,
+    {
+        reply(frame, self.max_reply, self.context.control(), error, true)
+    }
+
+    /// See [`ReplyBuf::invalid`].
+    #[doc(hidden)]
+    pub fn invalid(&self, frame: FrameBuf, error: ArchiveError) -> Completed {
+        fail(
+            frame,
+            self.context.control(),
+            Code::INVALID_ARCHIVE,
+            error.to_string(),
+        )
+    }
+
     /// Takes the handler's ends of the channels out of the call, so that the arguments can stay borrowed while they are used.
     pub fn take_channels(&mut self) -> UserChannels {
         std::mem::take(&mut self.channels)
@@ -89,7 +122,6 @@ impl IncomingCall {
     pub async fn on_workers(mut self, handler: impl FnOnce(Self) -> Completed + Send + 'static) -> Completed {
         let control = Arc::clone(self.context.control());
         let (deadline, scope) = (self.context.deadline(), self.context.scope());
-        let workers = Arc::clone(&self.workers);
         control.move_to_worker();
         let run = move |verdict| match verdict {
             Verdict::Run => scope.run(|| handler(self)),
@@ -100,7 +132,7 @@ impl IncomingCall {
                 .take_reply()
                 .fail(Code::CANCELLED, "cancelled in the worker queue"),
         };
-        match workers.submit(Job::new(deadline, &control, run)) {
+        match control.workers().submit(Job::new(deadline, &control, run)) {
             Ok(()) => std::future::poll_fn(|cx| control.desk().poll(cx.waker())).await,
             Err(WorkersFull { limit }) => {
                 // What the dropped job has left.
@@ -128,7 +160,7 @@ impl ReplyBuf {
     where
         V: for<'a> rkyv::Serialize<Encoder<'a>>,
     {
-        self.encode(value, false)
+        reply(self.frame, self.max_len, &self.control, value, false)
     }
 
     /// Answers with the method's own error.
@@ -136,7 +168,7 @@ impl ReplyBuf {
     where
         V: for<'a> rkyv::Serialize<Encoder<'a>>,
     {
-        self.encode(error, true)
+        reply(self.frame, self.max_len, &self.control, error, true)
     }
 
     /// Answers that the arguments are no valid archive (P-37).
@@ -151,40 +183,44 @@ impl ReplyBuf {
 
     /// Answers with a failure of the framework. So a middleware refuses a call: the code says to the caller whether the method may have run
     /// ([`Code::may_have_run`]), so it is [`Code::REFUSED`] for one that was not passed on.
-    pub fn fail(mut self, code: Code, text: impl Into<String>) -> Completed {
-        self.frame.clear();
-        Completed {
-            frame: self.frame,
-            outcome: Outcome::Failure(code, text.into()),
-            metadata: self.control.take_reply_metadata(),
-        }
+    pub fn fail(self, code: Code, text: impl Into<String>) -> Completed {
+        fail(self.frame, &self.control, code, text.into())
     }
+}
 
-    fn encode<V>(mut self, value: &V, error: bool) -> Completed
-    where
-        V: for<'a> rkyv::Serialize<Encoder<'a>>,
-    {
-        let metadata = self.control.take_reply_metadata();
-        if !metadata.is_empty() {
-            write_metadata(&mut self.frame, &metadata);
-        }
-        match encode(&mut self.frame, value, self.max_len) {
-            Ok(()) => Completed {
-                frame: self.frame,
-                outcome: Outcome::Reply {
-                    error,
-                    metadata: !metadata.is_empty(),
-                },
+/// Encodes what the method returned.
+fn reply<V>(mut frame: FrameBuf, max_len: usize, control: &CallControl, value: &V, error: bool) -> Completed
+where
+    V: for<'a> rkyv::Serialize<Encoder<'a>>,
+{
+    let metadata = control.take_reply_metadata();
+    if !metadata.is_empty() {
+        write_metadata(&mut frame, &metadata);
+    }
+    let text = match encode(&mut frame, value, max_len) {
+        Ok(()) => {
+            let metadata = !metadata.is_empty();
+            return Completed {
+                frame,
+                outcome: Outcome::Reply { error, metadata },
                 metadata: Metadata::default(),
-            },
-            Err(EncodeError::TooLarge { limit }) => self.fail(
-                Code::REPLY_TOO_LARGE,
-                format!("reply exceeds the client's limit of {limit} bytes (max_body)"),
-            ),
-            Err(cause @ (EncodeError::TooDeep { .. } | EncodeError::Unencodable)) => {
-                self.fail(Code::REPLY_TOO_LARGE, cause.to_string())
-            }
+            };
         }
+        Err(EncodeError::TooLarge { limit }) => {
+            format!("reply exceeds the client's limit of {limit} bytes (max_body)")
+        }
+        Err(cause @ (EncodeError::TooDeep { .. } | EncodeError::Unencodable)) => cause.to_string(),
+    };
+    fail(frame, control, Code::REPLY_TOO_LARGE, text)
+}
+
+#[cold]
+fn fail(mut frame: FrameBuf, control: &CallControl, code: Code, text: String) -> Completed {
+    frame.clear();
+    Completed {
+        frame,
+        outcome: Outcome::Failure(code, text),
+        metadata: control.take_reply_metadata(),
     }
 }
 

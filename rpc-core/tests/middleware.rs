@@ -200,11 +200,14 @@ fn incoming(arguments: Bytes, metadata: Metadata) -> IncomingCall {
     IncomingCall {
         method: 0,
         arguments,
-        context: Context::new(peer, None, metadata, Arc::new(CallControl::default())),
+        context: Context::new(
+            None,
+            metadata,
+            Arc::new(CallControl::new(peer, Arc::new(NoWorkers))),
+        ),
         channels: Default::default(),
         reply: FrameBuf::new(),
         max_reply: 1_000,
-        workers: Arc::new(NoWorkers),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use tokio::task::coop::has_budget_remaining;
 use crate::ready::{CallWaker, ChannelHook, ReadyList};
 use crate::router::{Route, Router};
 use crate::shared::Shared;
-use crate::slot::HandlerSlot;
+use crate::slot::{HandlerSlot, Polled};
 
 /// A call as the connection read it, with its route.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ pub(crate) struct Calls {
 struct CallSlot {
     running: Option<Running>,
     waker: Option<CallWaker>,
+    /// That of the call which runs, or of the last one.
     control: Option<Arc<CallControl>>,
     hook: Option<Arc<dyn Hook>>,
 }
@@ -63,11 +64,10 @@ struct CallSlot {
 struct Running {
     handler: Box<dyn HandlerSlot>,
     service: usize,
-    control: Arc<CallControl>,
     scope: Scope,
     channels: Option<Arc<CallChannels>>,
     /// The answer, while items of the handler are still to be sent before it.
-    completed: Option<Completed>,
+    completed: Option<Box<Completed>>,
     /// Set when a job on the worker pool was asked to stop: its answer will be this failure.
     stopped: Option<(Code, &'static str)>,
 }
@@ -101,32 +101,28 @@ impl Calls {
         &self.shared.router
     }
 
-    /// Starts a call and polls its handler once, on the spot. The answer, if there is one already.
-    pub(crate) fn start(&mut self, arrival: Arrival) -> Option<Completed> {
+    /// Starts a call and polls its handler once, on the spot. `answer` is its answer, if there is one already.
+    pub(crate) fn start(&mut self, arrival: Arrival, answer: &mut Option<Completed>) {
         let index = arrival.call.index();
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, CallSlot::default);
         }
         let service = arrival.route.service;
         let idle = self.idle.get_mut(service).and_then(Vec::pop);
-        let Some(mut handler) = idle.or_else(|| self.router().new_slot(service)) else {
-            return Some(Completed::failure(
+        let handler = idle.or_else(|| self.router().new_slot(service));
+        let (Some(mut handler), Some(control)) = (handler, self.fresh_control(index)) else {
+            *answer = Some(Completed::failure(
                 Code::UNKNOWN_METHOD,
                 "service index out of range",
             ));
+            return;
         };
-        let control = self.slots.get_mut(index).map(fresh_control).unwrap_or_default();
         let method = self.router().method(arrival.route);
         let channels = method.and_then(CallChannels::for_handler);
         if let Some(channels) = &channels {
             self.attach(index, channels, &arrival);
         }
-        let mut context = Context::new(
-            Arc::clone(&self.peer),
-            arrival.deadline,
-            arrival.metadata,
-            Arc::clone(&control),
-        );
+        let mut context = Context::new(arrival.deadline, arrival.metadata, control);
         if let Some(method) = method {
             context = context.traced(method);
         }
@@ -138,18 +134,30 @@ impl Calls {
             channels: channels.as_ref().map(CallChannels::for_user).unwrap_or_default(),
             reply: self.take_frame(),
             max_reply: arrival.max_reply,
-            workers: Arc::clone(&self.workers),
         });
         let running = Running {
             handler,
             service,
-            control,
             scope,
             channels,
             completed: None,
             stopped: None,
         };
-        self.run(arrival.call, running)
+        self.run(arrival.call, running, answer);
+    }
+
+    /// The control of the slot's last call made as new, or a new one while somebody still holds the old.
+    fn fresh_control(&mut self, index: usize) -> Option<Arc<CallControl>> {
+        let kept = &mut self.slots.get_mut(index)?.control;
+        if let Some(control) = kept
+            && let Some(control) = Arc::get_mut(control)
+        {
+            control.reset();
+        } else {
+            let (peer, workers) = (Arc::clone(&self.peer), Arc::clone(&self.workers));
+            *kept = Some(Arc::new(CallControl::new(peer, workers)));
+        }
+        kept.clone()
     }
 
     /// Connects the channels of a call with this connection.
@@ -216,7 +224,7 @@ impl Calls {
         let Some(mut running) = slot.running.take() else {
             return (is_left, None);
         };
-        let completed = running.completed.take();
+        let completed = running.completed.take().map(|completed| *completed);
         self.close(&running, completed.as_ref());
         self.keep_handler(running);
         (false, completed)
@@ -258,10 +266,12 @@ impl Calls {
     ) -> bool {
         self.ready.take(task, &mut self.woken);
         while let Some(index) = self.woken.pop_front() {
-            if let Some((call, running)) = self.take_woken(index)
-                && let Some(completed) = self.run(call, running)
-            {
-                answer(self, call, completed);
+            if let Some((call, running)) = self.take_woken(index) {
+                let mut completed = None;
+                self.run(call, running, &mut completed);
+                if let Some(completed) = completed {
+                    answer(self, call, completed);
+                }
             }
             if !has_budget_remaining() {
                 break;
@@ -279,70 +289,74 @@ impl Calls {
         Some((CallId(u32::try_from(index).ok()?), slot.running.take()?))
     }
 
-    /// Polls a handler. What is not done is kept.
-    fn run(&mut self, call: CallId, mut running: Running) -> Option<Completed> {
+    /// Polls a handler. What is not done is kept; `answer` is the answer of what is.
+    fn run(&mut self, call: CallId, mut running: Running, answer: &mut Option<Completed>) {
         let index = call.index();
-        let slot = self.slots.get_mut(index)?;
-        let waker = slot
-            .waker
-            .get_or_insert_with(|| CallWaker::new(&self.ready, index));
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
         if running.completed.is_some() {
             // Woken by an end that it has left somewhere: what it waits for are its items.
             slot.running = Some(running);
-            return None;
+            return;
         }
+        let waker = slot
+            .waker
+            .get_or_insert_with(|| CallWaker::new(&self.ready, index));
         let mut cx = TaskContext::from_waker(waker.waker());
         let Running { handler, scope, .. } = &mut running;
-        match scope.run(|| handler.poll(&mut cx)) {
-            Ok(Poll::Pending) => {
+        match scope.run(|| handler.poll(&mut cx, answer)) {
+            Polled::Pending => {
                 slot.running = Some(running);
-                None
+                return;
             }
-            Ok(Poll::Ready(mut completed)) => {
-                if let Some(stopped) = running.stopped {
+            Polled::Done => {
+                if let Some(stopped) = running.stopped
+                    && let Some(completed) = answer
+                {
                     completed.outcome = outcome_of_stopped(stopped, &completed.outcome);
                 }
-                self.complete(call, running, completed)
             }
-            Err(_) => {
+            Polled::Panicked => {
                 self.shared.counters.handler_panics.add(1);
-                let completed = Completed::panicked(&running.control);
-                self.complete(call, running, completed)
+                *answer = slot.control.as_deref().map(Completed::panicked);
             }
         }
+        self.complete(call, running, answer);
     }
 
-    /// A handler has ended. Its answer, unless items have to leave before it: those that it sent before it panicked, too.
-    fn complete(&mut self, call: CallId, mut running: Running, completed: Completed) -> Option<Completed> {
+    /// A handler has ended. Its answer stays here while items have to leave before it: those that it sent before it panicked, too.
+    fn complete(&mut self, call: CallId, mut running: Running, answer: &mut Option<Completed>) {
         let is_stopped = running.stopped.is_some();
         let waits = running
             .channels
             .as_ref()
             .is_some_and(|channels| channels.has_unsent() && !is_stopped);
         if waits {
-            running.completed = Some(completed);
-            let slot = self.slots.get_mut(call.index())?;
-            slot.running = Some(running);
-            return None;
+            running.completed = answer.take().map(Box::new);
+            if let Some(slot) = self.slots.get_mut(call.index()) {
+                slot.running = Some(running);
+            }
+            return;
         }
-        self.close(&running, Some(&completed));
+        self.close(&running, answer.as_ref());
         self.keep_handler(running);
-        Some(completed)
     }
 
     /// Stops a call: drops the future of an `async` handler, tells a job on the worker pool. The failure to answer with, unless a job still runs: then its end
     /// is the call's end, because only then it has really stopped (P-32).
     pub(crate) fn stop(&mut self, call: CallId, code: Code, text: &'static str) -> Option<Completed> {
         let slot = self.slots.get_mut(call.index())?;
+        let control = slot.control.as_deref()?;
         let mut running = slot.running.take()?;
-        running.control.cancel();
+        control.cancel();
         let failure = match code {
-            Code::DEADLINE if running.control.is_held() => {
+            Code::DEADLINE if control.is_held() => {
                 Completed::failure(Code::EXPIRED, "time ran out before the method was started")
             }
             code => Completed::failure(code, text),
         };
-        if running.control.is_on_worker() && running.completed.is_none() {
+        if control.is_on_worker() && running.completed.is_none() {
             // A thread that waits for a channel is woken by its end.
             let channels = running.channels.clone();
             running.stopped = Some((code, text));
@@ -362,10 +376,15 @@ impl Calls {
     /// Stops every call, answering none: the connection is beyond answers.
     pub(crate) fn stop_all(&mut self) {
         for index in 0..self.slots.len() {
-            let Some(mut running) = self.slots.get_mut(index).and_then(|slot| slot.running.take()) else {
+            let Some(slot) = self.slots.get_mut(index) else {
                 continue;
             };
-            running.control.cancel();
+            let Some(mut running) = slot.running.take() else {
+                continue;
+            };
+            if let Some(control) = &slot.control {
+                control.cancel();
+            }
             running.handler.clear();
             self.close(&running, None);
         }
@@ -405,16 +424,6 @@ fn outcome_of_stopped((code, text): (Code, &'static str), outcome: &Outcome) -> 
         }
         Outcome::Failure(..) | Outcome::Reply { .. } => Outcome::Failure(code, text.to_owned()),
     }
-}
-
-/// The control of the slot's last call made as new, or a new one while somebody still holds the old.
-fn fresh_control(slot: &mut CallSlot) -> Arc<CallControl> {
-    let kept = slot.control.get_or_insert_default();
-    match Arc::get_mut(kept) {
-        Some(control) => control.reset(),
-        None => *kept = Arc::default(),
-    }
-    Arc::clone(kept)
 }
 
 impl Drop for Calls {

@@ -304,10 +304,12 @@ impl Driver {
 
     /// Handles what the bytes so far mean, as far as the connection has room for answers.
     fn events(&mut self, now: Instant, calls_left: &mut u32) {
+        let mut calls = 0;
         while *calls_left > 0 && !self.is_full() {
             match self.connection.poll_event(now) {
                 Ok(Some(event)) => {
                     *calls_left -= 1;
+                    calls += u64::from(matches!(event, ServerEvent::Call { .. }));
                     self.event(event);
                 }
                 Ok(None) => break,
@@ -316,6 +318,10 @@ impl Driver {
                     break;
                 }
             }
+        }
+        if calls > 0 {
+            // Once for all: the counter is everybody's.
+            self.shared.counters.calls.add(calls);
         }
         if self.admission.handshake.is_some() && self.connection.peer_preface().is_some() {
             self.admission.handshake = None;
@@ -361,12 +367,10 @@ impl Driver {
             channels,
             arguments,
         } = new;
-        self.shared.counters.calls.add(1);
-        let none = Metadata::new();
         // The calls before it in this turn may have taken its time (P-35).
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             let text = "time ran out before the method was started";
-            return self.connection.fail(call, Code::EXPIRED, text, &none);
+            return self.connection.fail(call, Code::EXPIRED, text, &Metadata::new());
         }
         let router = &self.shared.router;
         let found = router
@@ -374,12 +378,14 @@ impl Driver {
             .and_then(|route| Some((route, router.method(route)?)));
         let Some((route, method)) = found else {
             let (code, text) = router.unknown(method);
-            return self.connection.fail(call, code, &text, &none);
+            return self.connection.fail(call, code, &text, &Metadata::new());
         };
         if channels != method.handler_receives {
             let expected = method.handler_receives;
             let text = format!("call sends on {channels} channels, its method has {expected} for that");
-            return self.connection.fail(call, Code::STREAM_STATE, &text, &none);
+            return self
+                .connection
+                .fail(call, Code::STREAM_STATE, &text, &Metadata::new());
         }
         if method.handler_sends > 0 {
             self.connection.open(call, method.handler_sends);
@@ -393,7 +399,9 @@ impl Driver {
             max_reply: self.connection.max_reply() as usize,
             credit: self.connection.stream_credit(),
         };
-        if let Some(completed) = self.calls.start(arrival) {
+        let mut completed = None;
+        self.calls.start(arrival, &mut completed);
+        if let Some(completed) = completed {
             answer(&mut self.connection, &mut self.calls, call, completed);
         }
     }

@@ -21,16 +21,21 @@ pub(crate) trait HandlerSlot: Send {
     /// Puts a call in. Runs nothing yet.
     fn start(&mut self, call: IncomingCall);
 
-    /// Runs the handler on; a panic of it is an error, after which the slot is empty.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Result<Poll<Completed>, HandlerPanicked>;
+    /// Runs the handler on, and puts its answer into `answer` when it has one. After that, and after a panic, the slot is empty.
+    fn poll(&mut self, cx: &mut Context<'_>, answer: &mut Option<Completed>) -> Polled;
 
     /// Stops the handler by dropping it; a panic of a destructor ends here.
     fn clear(&mut self);
 }
 
-/// A handler has panicked. The payload stays in this process.
-#[derive(Debug)]
-pub(crate) struct HandlerPanicked;
+/// How far a handler has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Polled {
+    Pending,
+    Done,
+    /// The payload stays in this process.
+    Panicked,
+}
 
 /// Erases the type of a service.
 pub(crate) fn erase<D: Dispatch>(service: D) -> Arc<dyn Service> {
@@ -79,25 +84,27 @@ where
         self.future.as_mut().set(Some(future));
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Result<Poll<Completed>, HandlerPanicked> {
+    fn poll(&mut self, cx: &mut Context<'_>, answer: &mut Option<Completed>) -> Polled {
         // Unwind safety: after a panic the future is dropped and never polled again; whatever else the handler shares is its author's concern, as
         // with any thread that panics.
         let polled = catch_unwind(AssertUnwindSafe(|| match self.future.as_mut().as_pin_mut() {
-            Some(future) => future.poll(cx),
-            None => Poll::Pending,
+            Some(future) => match future.poll(cx) {
+                Poll::Pending => Polled::Pending,
+                Poll::Ready(completed) => {
+                    *answer = Some(completed);
+                    Polled::Done
+                }
+            },
+            None => Polled::Pending,
         }));
-        match polled {
-            Ok(Poll::Pending) => Ok(Poll::Pending),
-            Ok(Poll::Ready(completed)) => {
-                self.clear();
-                Ok(Poll::Ready(completed))
-            }
-            Err(payload) => {
-                discard_panic(payload);
-                self.clear();
-                Err(HandlerPanicked)
-            }
+        let polled = polled.unwrap_or_else(|payload| {
+            discard_panic(payload);
+            Polled::Panicked
+        });
+        if polled != Polled::Pending {
+            self.clear();
         }
+        polled
     }
 
     fn clear(&mut self) {

@@ -256,14 +256,14 @@ fn answer(method: usize, arguments: Bytes, max_reply: usize) -> Completed {
         address: PeerAddress::InProcess,
         credentials: None,
     });
+    let control = CallControl::new(peer, Arc::new(Inline(start())));
     let call = IncomingCall {
         method,
         arguments,
-        context: Context::new(peer, None, Metadata::new(), Arc::new(CallControl::default())),
+        context: Context::new(None, Metadata::new(), Arc::new(control)),
         channels: UserChannels::default(),
         reply: FrameBuf::new(),
         max_reply,
-        workers: Arc::new(Inline(start())),
     };
     let server = ShapesServer::new(Handler);
     let completed = now_or_never(server.dispatch(call));

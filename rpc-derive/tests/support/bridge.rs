@@ -49,7 +49,7 @@ pub(crate) fn start<D: Dispatch>(
     let handler = CallChannels::for_handler(descriptor).expect("the method has channels");
     assert_eq!(caller.outbound_count(), handler.inbound_count());
     assert_eq!(caller.inbound_count(), handler.outbound_count());
-    let control = Arc::new(CallControl::default());
+    let control = Arc::new(super::control());
     let call = incoming(method, arguments, Arc::clone(&control), handler.for_user());
     let bridge = Arc::new(Bridge {
         caller,

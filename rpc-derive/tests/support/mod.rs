@@ -97,7 +97,7 @@ pub(crate) fn answer<D: Dispatch>(
     method: usize,
     arguments: Bytes,
 ) -> Result<Answer, CallFailure> {
-    let control = Arc::new(CallControl::default());
+    let control = Arc::new(control());
     let call = incoming(method, arguments, control, UserChannels::default());
     outcome(run(assert_spawnable(dispatch.dispatch(call))))
 }
@@ -123,19 +123,22 @@ fn incoming(
     control: Arc<CallControl>,
     channels: UserChannels,
 ) -> IncomingCall {
-    let peer = Arc::new(Peer {
-        address: PeerAddress::InProcess,
-        credentials: None,
-    });
     IncomingCall {
         method,
         arguments,
-        context: Context::new(peer, None, Metadata::default(), control),
+        context: Context::new(None, Metadata::default(), control),
         channels,
         reply: FrameBuf::new(),
         max_reply: MAX_BODY,
-        workers: Arc::new(OnTheSpot),
     }
+}
+
+fn control() -> CallControl {
+    let peer = Peer {
+        address: PeerAddress::InProcess,
+        credentials: None,
+    };
+    CallControl::new(Arc::new(peer), Arc::new(OnTheSpot))
 }
 
 /// Bytes as a receive buffer holds them: at a multiple of 16.

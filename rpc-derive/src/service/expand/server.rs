@@ -80,9 +80,9 @@ fn dispatch(service: &Service, names: &Names, bounds: &TokenStream) -> TokenStre
     let arms = service.methods.iter().enumerate().map(|(index, method)| {
         let answer = names::answer(method);
         if method.is_async() {
-            quote!(#index => #answer(service, call).await,)
+            quote!(#index => #answer(&*service, &mut call).await,)
         } else {
-            quote!(#index => call.on_workers(move |call| #answer(service, call)).await,)
+            quote!(#index => call.on_workers(move |mut call| #answer(&*service, &mut call)).await,)
         }
     });
     quote! {
@@ -110,7 +110,8 @@ fn dispatch(service: &Service, names: &Names, bounds: &TokenStream) -> TokenStre
     }
 }
 
-/// The function that answers one call of one method. It owns the call, and with it the bytes from which the arguments borrow.
+/// The function that answers one call of one method. Its caller owns the call, and with it the bytes from which the arguments borrow: a call is a few hundred bytes, which stay where
+/// they are.
 fn answer(service: &Service, method: &Method, names: &Names, bounds: &TokenStream) -> TokenStream {
     let answer = names::answer(method);
     let Names {
@@ -138,20 +139,20 @@ fn answer(service: &Service, method: &Method, names: &Names, bounds: &TokenStrea
     quote! {
         #allow
         #asyncness fn #answer<#type_parameter: #contract>(
-            service: ::rpc_core::__private::Arc<#type_parameter>,
-            mut call: ::rpc_core::__private::IncomingCall,
+            service: &#type_parameter,
+            call: &mut ::rpc_core::__private::IncomingCall,
         ) -> ::rpc_core::__private::Completed
         #bounds
         {
-            let reply = call.take_reply();
+            let reply = call.take_frame();
             #channels
             let arguments = match call.arguments::<#wire_arguments>() {
                 ::core::result::Result::Ok(arguments) => arguments,
-                ::core::result::Result::Err(error) => return reply.invalid(error),
+                ::core::result::Result::Err(error) => return call.invalid(reply, error),
             };
             #(#owned)*
             #(#ends)*
-            let returned = <#type_parameter as #contract>::#ident(&*service, #(#handed),*) #awaiting;
+            let returned = <#type_parameter as #contract>::#ident(service, #(#handed),*) #awaiting;
             #reply
         }
     }
@@ -167,7 +168,7 @@ fn own(parameter: &Parameter, index: usize) -> TokenStream {
     quote! {
         let #local = match call.owned::<#ty>(&arguments.#index) {
             ::core::result::Result::Ok(value) => value,
-            ::core::result::Result::Err(error) => return reply.invalid(error),
+            ::core::result::Result::Err(error) => return call.invalid(reply, error),
         };
     }
 }
@@ -227,12 +228,12 @@ fn argument(parameter: &Parameter, index: usize) -> TokenStream {
 fn reply(method: &Method) -> TokenStream {
     let value = borrowed(&method.output.value);
     if method.output.error.is_none() {
-        return quote!(reply.value(&#value));
+        return quote!(call.value(reply, &#value));
     }
     quote! {
         match returned {
-            ::core::result::Result::Ok(returned) => reply.value(&#value),
-            ::core::result::Result::Err(error) => reply.error(&::rpc_core::__private::ByRef(&error)),
+            ::core::result::Result::Ok(returned) => call.value(reply, &#value),
+            ::core::result::Result::Err(error) => call.error(reply, &::rpc_core::__private::ByRef(&error)),
         }
     }
 }
