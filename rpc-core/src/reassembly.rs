@@ -238,6 +238,11 @@ impl Inbox {
         self.buffer.segment()
     }
 
+    /// Whether [`next`](Self::next) may find something before more bytes have come.
+    pub(crate) fn may_have_more(&self) -> bool {
+        self.reading.is_some() || self.buffer.unread().len() >= HEADER_LEN
+    }
+
     /// The bytes in the receive buffer that are not handed out yet. Those of a chunk that is being read are not among them.
     pub fn unread(&self) -> &[u8] {
         self.buffer.unread()

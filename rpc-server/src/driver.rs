@@ -251,12 +251,13 @@ impl Driver {
     /// Reads until there is nothing more, or enough for one turn.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Ended> {
         let mut calls_left = CALLS_PER_TURN;
-        self.feel_pressure(cx, now);
-        // What the last turn left in the buffer comes first.
-        self.events(now, &mut calls_left);
         let mut bytes_left = BYTES_PER_TURN;
         for _ in 0..READS_PER_TURN {
             self.feel_pressure(cx, now);
+            // What the last turn left in the buffer comes first, and what a lack of memory has ended.
+            if self.connection.may_have_event() {
+                self.events(now, &mut calls_left);
+            }
             if calls_left == 0 || bytes_left == 0 {
                 return Ok(true);
             }

@@ -158,6 +158,12 @@ impl Link {
         self.input == Input::Drained
     }
 
+    /// Whether [`next`](Self::next) may find something before more bytes have come.
+    pub(crate) fn may_have_more(&self) -> bool {
+        let is_greeted = matches!(self.greeting, Greeting::Done(_));
+        !is_greeted || self.pending_error.is_some() || self.input == Input::Ended || self.recv.may_have_more()
+    }
+
     /// Whether more bytes of the peer are of use.
     pub(crate) fn wants_read(&self) -> bool {
         !self.closed && self.input == Input::Open

@@ -163,6 +163,12 @@ impl ServerConnection {
         polled
     }
 
+    /// Whether there may be an event before more bytes have come. Where there is none, [`poll_event`](Self::poll_event) need not be called.
+    pub fn may_have_event(&self) -> bool {
+        let is_due = !self.due.is_empty() || !self.later.is_empty() || self.bad_calls > 0;
+        is_due || self.link.may_have_more()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) has to be called next. It may turn out that nothing is due yet.
     pub fn deadline(&self) -> Option<Instant> {
         if self.link.is_closed() {
@@ -295,7 +301,10 @@ impl ServerConnection {
     ///
     /// Never while calls with channels are in flight, which may need what the client sends to come to their end: calls are refused, then.
     pub fn is_full(&self) -> bool {
-        self.streaming == 0 && self.held() > self.link.limits.max_held || self.is_paused()
+        let max_held = self.link.limits.max_held;
+        // What is queued altogether is quicker to tell than what of it counts.
+        let may_be_full = self.streaming == 0 && self.held + self.link.send.len() > max_held;
+        may_be_full && self.held() > max_held || self.is_paused()
     }
 
     /// Whether to read on: not while the connection is full, nor at its end.
@@ -465,12 +474,14 @@ impl ServerConnection {
             return Err((Cost::Refused, Code::METADATA_TOO_LARGE, text));
         }
         let reserved = usize::from(taken.prelude.channels) * stream_credit as usize;
-        let held = self.held() + reserved;
-        if held > max_held && (reserved > 0 || self.streaming > 0) {
-            let text = format!(
-                "connection holds {held} bytes with the credit of this call, more than {max_held} (max_held)"
-            );
-            return Err((Cost::Crowded, Code::REFUSED, text));
+        if reserved > 0 || self.streaming > 0 {
+            let held = self.held() + reserved;
+            if held > max_held {
+                let text = format!(
+                    "connection holds {held} bytes with the credit of this call, more than {max_held} (max_held)"
+                );
+                return Err((Cost::Crowded, Code::REFUSED, text));
+            }
         }
         if self.lacks_memory(body_len + reserved) {
             return Err((Cost::Crowded, Code::REFUSED, NO_MEMORY.to_owned()));
