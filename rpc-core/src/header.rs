@@ -219,6 +219,10 @@ impl FrameHeader {
     ///
     /// [`DecodeError`] for the first value that its kind does not allow. A length above `max_body` is found first.
     #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each field is cut out of the number that holds all of them"
+    )]
     pub fn decode(bytes: &[u8; HEADER_LEN], max_body: u32) -> Result<Self, DecodeError> {
         // As one number, which takes two loads; field by field, it takes one for every byte or two.
         let fields = u128::from_be_bytes(*bytes);

@@ -418,7 +418,12 @@ impl ClientConnection {
         while let Some(incoming) = self.link.next(now)? {
             let polled = match incoming {
                 Incoming::Frame(header) => self.on_frame(&header, now),
-                other => self.on_other(other),
+                other @ (Incoming::Greeted
+                | Incoming::Body { .. }
+                | Incoming::Dropped(_)
+                | Incoming::Goaway { .. }
+                | Incoming::Pong(_)
+                | Incoming::Ended) => self.on_other(other),
             };
             if !matches!(polled, Ok(None)) {
                 return polled;

@@ -418,11 +418,12 @@ impl Link {
         let FrameHeader {
             kind, flags, call, ..
         } = *header;
-        match (kind, self.side) {
-            (Kind::Call | Kind::Cancel, Side::Client) | (Kind::Reply | Kind::Failure, Side::Server) => {
-                return Err(ProtocolError::WrongDirection { kind });
-            }
-            _ => {}
+        let is_misdirected = match self.side {
+            Side::Client => matches!(kind, Kind::Call | Kind::Cancel),
+            Side::Server => matches!(kind, Kind::Reply | Kind::Failure),
+        };
+        if is_misdirected {
+            return Err(ProtocolError::WrongDirection { kind });
         }
         if flags.contains(Flags::DESCRIPTORS) {
             return Err(ProtocolError::DescriptorsNotOffered { call });
@@ -459,8 +460,17 @@ impl Link {
                 Ok(asked.map(Incoming::Pong))
             }
             Kind::Goaway => self.receive_goaway(Code::from_number(aux), body).map(Some),
-            // P-12: extensions are read over, but not for nothing.
-            _ => self.charge(now, Cost::Ignored { len: body_len }).map(|()| None),
+            // P-12: extensions are read over, but not for nothing. Nothing else comes here.
+            Kind::Call
+            | Kind::Reply
+            | Kind::Failure
+            | Kind::Item
+            | Kind::End
+            | Kind::Credit
+            | Kind::Cancel
+            | Kind::Chunk
+            | Kind::Stop
+            | Kind::Extension(_) => self.charge(now, Cost::Ignored { len: body_len }).map(|()| None),
         }
     }
 

@@ -336,7 +336,12 @@ impl ServerConnection {
         while let Some(incoming) = self.link.next(now)? {
             let polled = match incoming {
                 Incoming::Frame(header) => self.on_frame(&header, now),
-                other => self.on_other(other, now),
+                other @ (Incoming::Greeted
+                | Incoming::Body { .. }
+                | Incoming::Dropped(_)
+                | Incoming::Goaway { .. }
+                | Incoming::Pong(_)
+                | Incoming::Ended) => self.on_other(other, now),
             };
             if !matches!(polled, Ok(None)) {
                 return polled;
