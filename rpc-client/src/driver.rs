@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use rpc_net::{Turns, yield_to_others};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::clock;
@@ -26,6 +27,8 @@ pub(crate) struct Driver {
     yielded: bool,
     /// Who is to be woken at the end of a step. Empty between steps; its memory is reused.
     woken: Vec<Waker>,
+    /// Whether a read of this poll has woken somebody.
+    has_woken: bool,
 }
 
 /// What a turn leaves.
@@ -33,6 +36,8 @@ pub(crate) struct Driver {
 enum Turn {
     /// Nothing to do until somebody wakes the driver.
     Wait,
+    /// There is more to do at once.
+    Again,
     /// The connection has ended in good order.
     Finished,
 }
@@ -49,6 +54,7 @@ impl Driver {
             timer: None,
             yielded: false,
             woken: Vec::new(),
+            has_woken: false,
         }
     }
 
@@ -58,8 +64,32 @@ impl Driver {
             Err(lost) => Poll::Ready(Err(lost)),
             // The server has greeted and said goodbye in one breath.
             Ok(Turn::Finished) => Poll::Ready(Err(self.shared.lock().calls.farewell())),
-            Ok(Turn::Wait) if self.shared.lock().calls.greeted => Poll::Ready(Ok(())),
-            Ok(Turn::Wait) => Poll::Pending,
+            Ok(turn) => {
+                if turn == Turn::Again {
+                    yield_to_others(cx);
+                }
+                let is_greeted = self.shared.lock().calls.greeted;
+                if is_greeted {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                }
+            }
+        }
+    }
+
+    /// Takes turns until one leaves nothing to do, or until others are to have theirs: those that were woken run on this thread.
+    fn turns(&mut self, cx: &mut Context<'_>) -> Result<Turn, Lost> {
+        let mut turns = Turns::default();
+        self.has_woken = false;
+        loop {
+            let turn = self.turn(cx)?;
+            if turn == Turn::Again && self.has_woken {
+                yield_to_others(cx);
+            } else if turn == Turn::Again && turns.go_on(cx) {
+                continue;
+            }
+            return Ok(turn);
         }
     }
 
@@ -67,16 +97,14 @@ impl Driver {
         self.shared.lock().attach_driver(cx.waker());
         let paused = self.read(cx)?;
         self.expire(cx)?;
-        self.write(cx, paused)?;
+        let mut again = self.write(cx, paused)?;
         let state = self.shared.lock();
         if state.is_finished() {
             return Ok(Turn::Finished);
         }
         // Nobody else would wake a driver that did not ask for more bytes.
-        if paused && state.calls.connection.wants_read() {
-            go_on_later(cx);
-        }
-        Ok(Turn::Wait)
+        again |= paused && state.calls.connection.wants_read();
+        Ok(if again { Turn::Again } else { Turn::Wait })
     }
 
     /// Reads until nothing is left, or enough for one turn, and completes calls. Whether it stopped without waiting for more.
@@ -98,6 +126,7 @@ impl Driver {
             }
             let result = state.calls.handle_events(clock::now(), &mut self.woken);
             drop(state);
+            self.has_woken |= !self.woken.is_empty();
             wake_all(&mut self.woken);
             result?;
         }
@@ -128,12 +157,12 @@ impl Driver {
         }
     }
 
-    /// Writes what is queued.
+    /// Writes what is queued. Whether there was more than that for one turn.
     ///
     /// With more than one call in flight, the first turn only asks for another one: callers that are ready to run queue their calls in
     /// between, and one write carries all. A call that is alone would pay for that with its latency, so it does not wait. Neither does one while so much arrives
     /// that reading has `paused`: callers have their chance between such turns.
-    fn write(&mut self, cx: &mut Context<'_>, paused: bool) -> Result<(), Lost> {
+    fn write(&mut self, cx: &mut Context<'_>, paused: bool) -> Result<bool, Lost> {
         let mut state = self.shared.lock();
         if state.calls.connection.waiting() > 1
             && !state.calls.connection.send_queue().is_empty()
@@ -142,25 +171,22 @@ impl Driver {
         {
             self.yielded = true;
             cx.waker().wake_by_ref();
-            return Ok(());
+            return Ok(false);
         }
         let written = state.poll_write(cx, &mut self.woken);
         // What was written has made room.
         state.calls.settle(&mut self.woken);
-        if written.is_ready()
-            && (state.calls.has_more_to_flush() || !state.calls.connection.send_queue().is_empty())
-        {
-            go_on_later(cx);
-        }
+        let again = written.is_ready()
+            && (state.calls.has_more_to_flush() || !state.calls.connection.send_queue().is_empty());
         drop(state);
         wake_all(&mut self.woken);
         match written {
             Poll::Ready(Ok(())) => {
                 self.yielded = false;
-                Ok(())
+                Ok(again)
             }
             Poll::Ready(Err(error)) => Err(self.last_words(error, cx)),
-            Poll::Pending => Ok(()),
+            Poll::Pending => Ok(false),
         }
     }
 
@@ -186,8 +212,8 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        match this.turn(cx) {
-            Ok(Turn::Wait) => Poll::Pending,
+        match this.turns(cx) {
+            Ok(Turn::Wait | Turn::Again) => Poll::Pending,
             Ok(Turn::Finished) => {
                 let farewell = this.shared.lock().calls.farewell();
                 this.end(&farewell);
@@ -207,12 +233,6 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.end(&Lost::Runtime);
     }
-}
-
-/// Asks for another turn, after the runtime has looked at its sockets and at whoever else is ready. A driver that only woke itself would keep a single-threaded
-/// runtime from looking for as long as it has something to do.
-fn go_on_later(cx: &mut Context<'_>) {
-    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// Whether the timer rings, after it was set to `at` if it had to be moved.

@@ -56,6 +56,7 @@ mod listener;
 mod receive_buffer;
 mod socket;
 mod socket_file;
+mod turns;
 mod unix_socket;
 
 pub use accept_error::{AcceptAction, AcceptBackoff, classify_accept_error};
@@ -66,3 +67,4 @@ pub use dial::{DialError, DialErrorKind, connect};
 pub use listener::{BindOptions, BoundListener, Listener};
 pub use receive_buffer::ReceiveBuffer;
 pub use socket::{Credentials, Peer, Socket};
+pub use turns::{Turns, yield_to_others};

@@ -18,7 +18,7 @@ use rpc_core::connection::{ServerConnection, ServerEvent};
 use rpc_core::header::Flags;
 use rpc_core::incoming::{Completed, Outcome};
 use rpc_core::{CallId, Code, Metadata, MethodId, Peer};
-use rpc_net::Socket;
+use rpc_net::{Socket, Turns};
 
 use crate::acceptor::Admission;
 use crate::calls::{Arrival, Calls};
@@ -158,16 +158,13 @@ impl Driver {
     }
 
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        match self.turn(cx, Instant::now()) {
-            Ok(again) => {
-                if again {
-                    // After the runtime has looked at its sockets: a connection that only woke itself would keep it from that, and from what the peer sends, for
-                    // as long as it has something to do.
-                    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
-                }
-                Poll::Pending
+        let mut turns = Turns::default();
+        loop {
+            match self.turn(cx, Instant::now()) {
+                Ok(true) if turns.go_on(cx) => {}
+                Ok(_) => return Poll::Pending,
+                Err(ended) => return Poll::Ready(ended),
             }
-            Err(ended) => Poll::Ready(ended),
         }
     }
 
