@@ -199,7 +199,7 @@ pub struct Call<C: Caller, T: Wire, E = Infallible> {
 enum State<C: Caller> {
     Ready(C, Result<FrameBuf, EncodeError>),
     Running(C::Pending),
-    /// Ended before its owner asked: a call with channels while it was opened.
+    /// Ended before its owner asked: a call with channels while it was opened, or one whose arguments could not be archived.
     Ended(Result<Answer, CallFailure>),
     Done,
 }
@@ -312,33 +312,46 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
     }
 
     fn poll_untraced(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, CallFailure>> {
-        loop {
-            match std::mem::replace(&mut self.state, State::Done) {
-                State::Ready(_, Err(error)) => return Poll::Ready(Err(error.into())),
-                State::Ready(caller, Ok(frame)) => {
-                    let mut options = self.options;
-                    options.deadline = earlier(options.deadline, inherited_deadline());
-                    self.state = State::Running(caller.start(OutgoingCall {
-                        method: self.method,
-                        frame,
-                        options,
-                        metadata: std::mem::take(&mut self.metadata),
-                        channels: self.channels.clone(),
-                        extensions: Extensions::default(),
-                    }));
-                }
-                State::Running(mut pending) => match Pin::new(&mut pending).poll(cx) {
-                    Poll::Ready(answer) => return Poll::Ready(answer),
-                    Poll::Pending => {
-                        self.state = State::Running(pending);
-                        return Poll::Pending;
-                    }
-                },
-                State::Ended(answer) => return Poll::Ready(answer),
-                State::Done => {
-                    let text = "call was polled after it had ended";
-                    return Poll::Ready(Err(CallFailure::local(FailureKind::LocalLimit, true, text)));
-                }
+        if let State::Ready(..) = self.state {
+            self.start();
+        }
+        let State::Running(pending) = &mut self.state else {
+            return Poll::Ready(self.ended());
+        };
+        let answer = ready!(Pin::new(pending).poll(cx));
+        self.state = State::Done;
+        Poll::Ready(answer)
+    }
+
+    fn start(&mut self) {
+        let State::Ready(caller, encoded) = &mut self.state else {
+            return;
+        };
+        self.state = match encoded {
+            Ok(frame) => {
+                let mut options = self.options;
+                options.deadline = earlier(options.deadline, inherited_deadline());
+                State::Running(caller.start(OutgoingCall {
+                    method: self.method,
+                    frame: std::mem::take(frame),
+                    options,
+                    metadata: std::mem::take(&mut self.metadata),
+                    channels: self.channels.clone(),
+                    extensions: Extensions::default(),
+                }))
+            }
+            Err(error) => State::Ended(Err((*error).into())),
+        };
+    }
+
+    /// How a call ended that does not run.
+    #[cold]
+    fn ended(&mut self) -> Result<Answer, CallFailure> {
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Ended(answer) => answer,
+            State::Ready(..) | State::Running(_) | State::Done => {
+                let text = "call was polled after it had ended";
+                Err(CallFailure::local(FailureKind::LocalLimit, true, text))
             }
         }
     }
