@@ -123,6 +123,7 @@ impl Caller for Channel {
         usize::try_from(self.0.links.max_body()).unwrap_or(usize::MAX)
     }
 
+    #[inline]
     fn start(&self, call: OutgoingCall) -> PendingCall {
         PendingCall::new(self.clone(), call)
     }

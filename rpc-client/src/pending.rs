@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::mem;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rpc_core::{CallFailure, CallOptions, FailureKind, OutgoingCall};
 
@@ -28,7 +30,6 @@ use crate::waiting::Ticket;
 #[must_use = "a call does nothing until it is awaited"]
 pub struct PendingCall {
     channel: Channel,
-    options: CallOptions,
     call: Outgoing,
     stage: Stage,
     /// Connections that took no calls when this one was to be started.
@@ -38,8 +39,8 @@ pub struct PendingCall {
 }
 
 enum Stage {
-    /// Not polled yet.
-    New,
+    /// Not polled yet. How long it may take from then on, if that is said.
+    New(Option<Duration>),
     /// Waits for a connection.
     Finding(Pin<Box<dyn Future<Output = Result<Arc<Shared>, CallFailure>> + Send>>),
     /// Has a connection to be started on, and waits for a slot of it, the only one, if it has a ticket.
@@ -51,43 +52,48 @@ enum Stage {
     Done,
 }
 
+/// Whether the next stage is to be looked at, or what to say of the call until then.
+type Flow = ControlFlow<Poll<Outcome>>;
+
 impl PendingCall {
+    #[inline]
     pub(crate) fn new(channel: Channel, call: OutgoingCall) -> Self {
-        let options = call.options;
-        let call = Outgoing {
-            method: call.method,
-            frame: call.frame,
-            deadline: None,
-            metadata: call.metadata,
-            channels: call.channels,
-        };
+        let CallOptions {
+            timeout, deadline, ..
+        } = call.options;
         Self {
             channel,
-            options,
-            call,
-            stage: Stage::New,
+            call: Outgoing {
+                method: call.method,
+                frame: call.frame,
+                deadline,
+                metadata: call.metadata,
+                channels: call.channels,
+            },
+            stage: Stage::New(timeout),
             refusals: 0,
             moves: 0,
         }
     }
 
     /// The first poll: the time counts from here.
-    fn begin(&mut self) -> Stage {
-        let inner = &self.channel.0;
-        self.call.deadline = deadline_of(self.options, inner.settings.call_timeout);
-        self.choose(None)
+    fn begin(&mut self, timeout: Option<Duration>) {
+        let mut options = CallOptions::default();
+        (options.timeout, options.deadline) = (timeout, self.call.deadline);
+        self.call.deadline = deadline_of(options, self.channel.0.settings.call_timeout);
     }
 
-    /// A connection to be started on, or the wait for one other than `unusable`.
-    fn choose(&self, unusable: Option<Arc<Shared>>) -> Stage {
+    /// Goes on with a connection to be started on, or with the wait for one other than `unusable`.
+    fn choose(&mut self, unusable: Option<Arc<Shared>>) {
         let is_unusable =
             |shared: &Arc<Shared>| unusable.as_ref().is_some_and(|other| Arc::ptr_eq(other, shared));
-        match pick(&self.channel.0) {
+        self.stage = match pick(&self.channel.0) {
             Some(shared) if !is_unusable(&shared) => Stage::Starting(shared, None),
             Some(_) | None => self.find(unusable),
-        }
+        };
     }
 
+    #[cold]
     fn find(&self, unusable: Option<Arc<Shared>>) -> Stage {
         Stage::Finding(Box::pin(find(
             Arc::clone(&self.channel.0),
@@ -96,55 +102,52 @@ impl PendingCall {
         )))
     }
 
-    /// Goes on as far as it gets: the next stage, or whether it waits or has ended.
-    fn advance(&mut self, stage: Stage, cx: &mut Context<'_>) -> Result<Stage, Poll<Outcome>> {
-        match stage {
-            Stage::New => Ok(self.begin()),
+    /// Goes on as far as it gets with a call that is not in flight.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Flow {
+        match mem::replace(&mut self.stage, Stage::Done) {
+            Stage::New(timeout) => {
+                self.begin(timeout);
+                match pick(&self.channel.0) {
+                    Some(shared) => self.start(shared, None, cx),
+                    None => self.go_to(self.find(None)),
+                }
+            }
             Stage::Finding(mut finding) => match finding.as_mut().poll(cx) {
-                Poll::Ready(Ok(shared)) => Ok(Stage::Starting(shared, None)),
-                Poll::Ready(Err(failure)) => Err(Poll::Ready(Err(failure))),
+                Poll::Ready(Ok(shared)) => self.start(shared, None, cx),
+                Poll::Ready(Err(failure)) => end(Err(failure)),
                 Poll::Pending => self.wait(Stage::Finding(finding)),
             },
-            Stage::Starting(shared, ticket) => {
-                let used = self.call.frame.body_len();
-                let start = shared.start(&mut self.call, ticket, cx.waker());
-                self.go_on(shared, start, used)
-            }
-            Stage::Queued(mut places) => {
-                let used = self.call.frame.body_len();
-                match places.start(&self.channel.0.links, &mut self.call, cx.waker()) {
-                    Some((shared, start)) => self.go_on(shared, start, used),
-                    None if places.is_empty() => self.refused(None),
-                    None => {
-                        open_for_queued(&self.channel.0);
-                        self.wait(Stage::Queued(places))
-                    }
-                }
-            }
-            Stage::InFlight(shared, key) => match shared.poll(&key, cx.waker()) {
-                Poll::Ready(Err(failure)) if self.may_move(&shared, &failure) => {
-                    self.moves += 1;
-                    Ok(self.choose(Some(shared)))
-                }
-                Poll::Ready(outcome) => {
-                    self.give_frame();
-                    Err(Poll::Ready(outcome))
-                }
-                Poll::Pending => self.wait(Stage::InFlight(shared, key)),
-            },
+            Stage::Starting(shared, ticket) => self.start(shared, ticket, cx),
+            Stage::Queued(places) => self.start_queued(places, cx),
+            stage @ Stage::InFlight(..) => self.go_to(stage),
             Stage::Done => {
                 let text = "call was polled after it had ended";
-                Err(Poll::Ready(Err(CallFailure::local(
-                    FailureKind::LocalLimit,
-                    true,
-                    text,
-                ))))
+                end(Err(CallFailure::local(FailureKind::LocalLimit, true, text)))
+            }
+        }
+    }
+
+    fn start(&mut self, shared: Arc<Shared>, ticket: Option<Ticket>, cx: &mut Context<'_>) -> Flow {
+        let used = self.call.frame.body_len();
+        let start = shared.start(&mut self.call, ticket, cx.waker());
+        self.go_on(shared, start, used)
+    }
+
+    #[cold]
+    fn start_queued(&mut self, mut places: Places, cx: &mut Context<'_>) -> Flow {
+        let used = self.call.frame.body_len();
+        match places.start(&self.channel.0.links, &mut self.call, cx.waker()) {
+            Some((shared, start)) => self.go_on(shared, start, used),
+            None if places.is_empty() => self.refused(None),
+            None => {
+                open_for_queued(&self.channel.0);
+                self.wait(Stage::Queued(places))
             }
         }
     }
 
     /// What follows from an attempt to start the call, whose frame had a body of `used` bytes.
-    fn go_on(&mut self, shared: Arc<Shared>, start: Start, used: usize) -> Result<Stage, Poll<Outcome>> {
+    fn go_on(&mut self, shared: Arc<Shared>, start: Start, used: usize) -> Flow {
         match start {
             Start::Started(key) => {
                 if self.call.frame.body_len() == 0 || self.call.channels.is_some() {
@@ -154,30 +157,33 @@ impl PendingCall {
             }
             Start::Sent => {
                 frame_pool::give(mem::take(&mut self.call.frame), used);
-                Err(Poll::Ready(Ok(no_answer())))
+                end(Ok(no_answer()))
             }
             Start::Waiting(ticket) if self.channel.0.links.len() == 1 => {
                 self.wait(Stage::Starting(shared, Some(ticket)))
             }
             // The others may have a slot.
-            Start::Waiting(ticket) => Ok(Stage::Queued(Places::new(shared, ticket))),
-            Start::Failed(failure) => Err(Poll::Ready(Err(failure))),
+            Start::Waiting(ticket) => self.go_to(Stage::Queued(Places::new(shared, ticket))),
+            Start::Failed(failure) => end(Err(failure)),
             Start::Unusable => self.refused(Some(shared)),
         }
     }
 
     /// A connection does not take the call, or none of those does in whose lines it was.
-    fn refused(&mut self, unusable: Option<Arc<Shared>>) -> Result<Stage, Poll<Outcome>> {
+    #[cold]
+    fn refused(&mut self, unusable: Option<Arc<Shared>>) -> Flow {
         self.refusals += 1;
         if self.refusals < MAX_REFUSALS * self.channel.0.links.len() {
-            return Ok(self.choose(unusable));
+            self.choose(unusable);
+            return Flow::Continue(());
         }
-        Err(Poll::Ready(Err(refused_too_often(self.channel.address()))))
+        end(Err(refused_too_often(self.channel.address())))
     }
 
     /// Whether the call goes to another connection, once for each that the channel may have: the server was closing this one and has said that it did not take the call (P-51),
     /// or nothing of the call had left when this one of several was lost; and the call is still there to be sent. What is longer than a small frame was handed
     /// over, and a channel may have been used.
+    #[cold]
     fn may_move(&self, shared: &Shared, failure: &CallFailure) -> bool {
         let connections = self.channel.0.links.len();
         if !self.call.is_kept() || self.moves >= connections {
@@ -195,10 +201,19 @@ impl PendingCall {
         }
     }
 
-    fn wait(&mut self, stage: Stage) -> Result<Stage, Poll<Outcome>> {
+    fn go_to(&mut self, stage: Stage) -> Flow {
         self.stage = stage;
-        Err(Poll::Pending)
+        Flow::Continue(())
     }
+
+    fn wait(&mut self, stage: Stage) -> Flow {
+        self.stage = stage;
+        Flow::Break(Poll::Pending)
+    }
+}
+
+fn end(outcome: Outcome) -> Flow {
+    Flow::Break(Poll::Ready(outcome))
 }
 
 impl Future for PendingCall {
@@ -206,12 +221,27 @@ impl Future for PendingCall {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = self.get_mut();
-        let mut stage = mem::replace(&mut this.stage, Stage::Done);
         loop {
-            match this.advance(stage, cx) {
-                Ok(next) => stage = next,
-                Err(poll) => return poll,
+            let Stage::InFlight(shared, key) = &this.stage else {
+                match this.advance(cx) {
+                    Flow::Continue(()) => continue,
+                    Flow::Break(poll) => return poll,
+                }
+            };
+            let poll = shared.poll(key, cx.waker());
+            match &poll {
+                Poll::Pending => return poll,
+                Poll::Ready(Err(failure)) if this.may_move(shared, failure) => {
+                    let left = Arc::clone(shared);
+                    this.moves += 1;
+                    this.choose(Some(left));
+                    continue;
+                }
+                Poll::Ready(_) => {}
             }
+            this.stage = Stage::Done;
+            this.give_frame();
+            return poll;
         }
     }
 }
@@ -222,7 +252,7 @@ impl Drop for PendingCall {
             Stage::Starting(shared, Some(ticket)) => shared.leave(&ticket),
             Stage::InFlight(shared, key) => shared.give_up(&key),
             Stage::Done => return,
-            Stage::New | Stage::Finding(_) | Stage::Starting(_, None) | Stage::Queued(_) => {}
+            Stage::New(_) | Stage::Finding(_) | Stage::Starting(_, None) | Stage::Queued(_) => {}
         }
         self.give_frame();
     }
@@ -231,7 +261,7 @@ impl Drop for PendingCall {
 impl fmt::Debug for PendingCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
-            Stage::New => "new",
+            Stage::New(_) => "new",
             Stage::Finding(_) => "waits for a connection",
             Stage::Starting(..) | Stage::Queued(_) => "waits for a slot",
             Stage::InFlight(..) => "in flight",

@@ -36,7 +36,7 @@ pub(crate) enum Removed {
     /// A call that is in flight.
     Waiting(CallId),
     /// An answer that had arrived and that nobody wants. Freeing it is better not done under a lock.
-    Done(Outcome),
+    Done(#[allow(dead_code, reason = "it is there to be dropped")] Outcome),
     Nothing,
 }
 
@@ -84,15 +84,21 @@ impl Waiters {
 
     /// Fetches the outcome if it is there, and frees the entry; else keeps the waker up to date.
     pub(crate) fn poll(&mut self, key: &Key, waker: &Waker) -> Poll<Outcome> {
-        if let Some(Entry::Waiting { waker: known, .. }) = self.entries.get_mut(key.0) {
-            known.clone_from(waker);
+        // A key has an entry until it is given up: else there is nothing to wait for, and nothing to wake.
+        let Some(entry) = self.entries.get_mut(key.0) else {
             return Poll::Pending;
+        };
+        match entry {
+            Entry::Waiting { waker: known, .. } => known.clone_from(waker),
+            Entry::Done(_) => {
+                if let Entry::Done(outcome) = std::mem::replace(entry, Entry::Free) {
+                    self.free.push(key.0);
+                    return Poll::Ready(outcome);
+                }
+            }
+            Entry::Free => {}
         }
-        match self.remove(key) {
-            Removed::Done(outcome) => Poll::Ready(outcome),
-            // A key has an entry until it is given up: there is nothing to wait for, and nothing to wake.
-            Removed::Waiting(_) | Removed::Nothing => Poll::Pending,
-        }
+        Poll::Pending
     }
 
     /// Somebody whose call is in flight.

@@ -318,9 +318,11 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
         let State::Running(pending) = &mut self.state else {
             return Poll::Ready(self.ended());
         };
-        let answer = ready!(Pin::new(pending).poll(cx));
-        self.state = State::Done;
-        Poll::Ready(answer)
+        let poll = Pin::new(pending).poll(cx);
+        if poll.is_ready() {
+            self.state = State::Done;
+        }
+        poll
     }
 
     fn start(&mut self) {
