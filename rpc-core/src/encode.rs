@@ -10,7 +10,11 @@ use rkyv::util::with_arena;
 
 use crate::archive::ARCHIVE_ALIGN;
 use crate::frame_buf::FrameBuf;
+use crate::header::HEADER_LEN;
 use crate::wire::MAX_DEPTH;
+
+// What a frame is padded to is enough for every archive.
+const _: () = assert!(ARCHIVE_ALIGN == HEADER_LEN);
 
 /// The serialiser through which every [`Wire`](crate::Wire) value passes. It knows no shared pointers, so none can be sent.
 pub type Encoder<'a> = Strategy<Serializer<FrameWriter<'a>, ArenaHandle<'a>, ()>, EncodeError>;
@@ -116,7 +120,10 @@ impl Writer<EncodeError> for FrameWriter<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.check(bytes.len())?;
-        self.frame.extend(bytes);
+        // As a rule the padding between two values.
+        if !bytes.is_empty() {
+            self.frame.extend(bytes);
+        }
         Ok(())
     }
 }
@@ -130,8 +137,8 @@ pub fn encode<V>(frame: &mut FrameBuf, value: &V, max_body: usize) -> Result<(),
 where
     V: for<'a> rkyv::Serialize<Encoder<'a>>,
 {
-    frame.align(ARCHIVE_ALIGN);
-    let limit = max_body.saturating_add(crate::header::HEADER_LEN);
+    frame.align();
+    let limit = max_body.saturating_add(HEADER_LEN);
     with_arena(|arena| {
         let writer = FrameWriter {
             frame,

@@ -16,18 +16,22 @@ pub struct FrameBuf {
     /// `HEADER_LEN` bytes for the header, then the body without what is attached; without any memory as long as nothing was ever written: a frame that is only there in place of
     /// another one costs nothing.
     bytes: AlignedVec<16>,
-    /// What is attached, with the offset in `bytes` before which it is inserted. Offsets never descend, and none is below `HEADER_LEN`.
-    attachments: Vec<(usize, Bytes)>,
+    /// What is attached, if anything is. Few frames have attachments, and all are moved about.
+    attachments: Option<Box<Attachments>>,
     /// Length of all attachments.
     attached: usize,
 }
+
+/// What is attached to a frame, with the offset in its `bytes` before which it is inserted. Offsets never descend, and none is below `HEADER_LEN`.
+#[derive(Clone, Default)]
+struct Attachments(Vec<(usize, Bytes)>);
 
 impl FrameBuf {
     /// An empty frame. It has no memory yet.
     pub fn new() -> Self {
         Self {
             bytes: AlignedVec::new(),
-            attachments: Vec::new(),
+            attachments: None,
             attached: 0,
         }
     }
@@ -36,8 +40,8 @@ impl FrameBuf {
     #[inline]
     pub fn clear(&mut self) {
         self.cut(HEADER_LEN);
-        if !self.attachments.is_empty() {
-            self.attachments.clear();
+        if self.attachments.is_some() {
+            self.attachments = None;
             self.attached = 0;
         }
     }
@@ -71,7 +75,7 @@ impl FrameBuf {
 
     /// The body so far, of a frame to which nothing is attached; else its part before the first attachment. See [`flatten`](Self::flatten).
     pub fn body(&self) -> &[u8] {
-        debug_assert!(self.attachments.is_empty(), "the body is not in one piece");
+        debug_assert!(!self.has_attachments(), "the body is not in one piece");
         self.bytes.get(HEADER_LEN..self.contiguous()).unwrap_or_default()
     }
 
@@ -84,9 +88,9 @@ impl FrameBuf {
     /// The pieces of the body in their order. None is empty.
     pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = HEADER_LEN;
-        let last = self.attachments.last().map_or(start, |(offset, _)| *offset);
+        let last = self.attachments().last().map_or(start, |(offset, _)| *offset);
         let last = self.bytes.get(last..).unwrap_or_default();
-        self.attachments
+        self.attachments()
             .iter()
             .flat_map(move |(offset, attached)| {
                 let own = self.bytes.get(start..*offset).unwrap_or_default();
@@ -99,7 +103,7 @@ impl FrameBuf {
 
     /// Makes the body contiguous: copies it if anything is attached.
     pub fn flatten(&mut self) {
-        if self.attachments.is_empty() {
+        if !self.has_attachments() {
             return;
         }
         let mut bytes = AlignedVec::with_capacity(self.end().next_multiple_of(HEADER_LEN));
@@ -108,7 +112,7 @@ impl FrameBuf {
             bytes.extend_from_slice(segment);
         }
         self.bytes = bytes;
-        self.attachments.clear();
+        self.attachments = None;
         self.attached = 0;
     }
 
@@ -121,29 +125,41 @@ impl FrameBuf {
 
     /// Appends zeros until the body is a multiple of 16 long.
     pub fn pad(&mut self) {
-        self.align(HEADER_LEN);
+        self.align();
     }
 
     /// Shortens the body, if it is longer.
+    #[inline]
     pub fn truncate(&mut self, body_len: usize) {
         let end = HEADER_LEN + body_len;
+        if self.has_attachments() {
+            self.truncate_pieces(end);
+        } else {
+            self.cut(end);
+        }
+    }
+
+    #[cold]
+    fn truncate_pieces(&mut self, end: usize) {
         while self.end() > end {
-            let own = self.bytes.len() - self.attachments.last().map_or(HEADER_LEN, |(offset, _)| *offset);
             let too_long = self.end() - end;
-            if own >= too_long || self.attachments.is_empty() {
-                let len = self.bytes.len().saturating_sub(too_long).max(HEADER_LEN);
-                return self.bytes.resize(len, 0);
+            let len = self.bytes.len();
+            let Some((offset, last)) = self.attachments.as_mut().and_then(|pieces| pieces.0.last_mut())
+            else {
+                return self.cut(end);
+            };
+            let own = len - *offset;
+            if own >= too_long {
+                return self.cut(len - too_long);
             }
             // The last piece goes whole, and of the attachment before it as much as is too long.
-            self.bytes.resize(self.bytes.len() - own, 0);
-            let too_long = too_long - own;
-            if let Some((_, last)) = self.attachments.last_mut() {
-                let left = last.len().saturating_sub(too_long);
-                self.attached -= last.len() - left;
-                last.truncate(left);
-                if left == 0 {
-                    self.attachments.pop();
-                }
+            let gone = last.len().min(too_long - own);
+            last.truncate(last.len() - gone);
+            let is_empty = last.is_empty();
+            self.attached -= gone;
+            self.cut(len - own);
+            if is_empty && let Some(pieces) = &mut self.attachments {
+                pieces.0.pop();
             }
         }
     }
@@ -161,7 +177,7 @@ impl FrameBuf {
             own.copy_from_slice(bytes);
             padding.fill(0);
         }
-        for (offset, _) in &mut self.attachments {
+        for (offset, _) in self.attachments.iter_mut().flat_map(|pieces| &mut pieces.0) {
             *offset += padded;
         }
     }
@@ -173,7 +189,7 @@ impl FrameBuf {
         debug_assert!(start + padded <= self.contiguous());
         self.bytes.copy_within((start + padded).min(before).., start);
         self.bytes.resize(before.saturating_sub(padded), 0);
-        for (offset, _) in &mut self.attachments {
+        for (offset, _) in self.attachments.iter_mut().flat_map(|pieces| &mut pieces.0) {
             *offset -= padded;
         }
     }
@@ -205,20 +221,26 @@ impl FrameBuf {
     /// Writes the padding, and a header that may be that of the beginning only.
     pub(crate) fn seal(&mut self, header: FrameHeader) {
         self.begin();
-        if let Some(space) = self.bytes.get_mut(..HEADER_LEN) {
-            space.copy_from_slice(&header.encode());
+        if let Some(space) = self.bytes.first_chunk_mut() {
+            *space = header.encode();
         }
-        self.align(HEADER_LEN);
+        self.align();
     }
 
-    /// Appends zeros until the end is a multiple of `alignment`.
+    /// Appends zeros until the end is a multiple of 16.
     #[inline]
-    pub(crate) fn align(&mut self, alignment: usize) {
-        let padding = self.end().next_multiple_of(alignment) - self.end();
-        if padding > 0 {
-            self.begin();
-            self.bytes.resize(self.bytes.len() + padding, 0);
+    pub(crate) fn align(&mut self) {
+        let padding = self.end().next_multiple_of(HEADER_LEN) - self.end();
+        if padding == 0 {
+            return;
         }
+        // There is memory: a frame without any has nothing attached, and so needs no padding.
+        let len = self.bytes.len() + padding;
+        // One store of known length, where there is room for it, instead of a call.
+        if self.bytes.capacity() - self.bytes.len() >= HEADER_LEN {
+            self.bytes.extend_from_slice(&[0; HEADER_LEN]);
+        }
+        self.bytes.resize(len, 0);
     }
 
     /// Where the next byte goes, counted from the start of the frame.
@@ -231,22 +253,29 @@ impl FrameBuf {
     pub(crate) fn attach(&mut self, bytes: Bytes) {
         self.begin();
         self.attached += bytes.len();
-        self.attachments.push((self.bytes.len(), bytes));
+        let offset = self.bytes.len();
+        self.attachments.get_or_insert_default().0.push((offset, bytes));
     }
 
+    #[inline]
     pub(crate) fn has_attachments(&self) -> bool {
-        !self.attachments.is_empty()
+        !self.attachments().is_empty()
+    }
+
+    #[inline]
+    fn attachments(&self) -> &[(usize, Bytes)] {
+        self.attachments.as_ref().map_or(&[], |pieces| &pieces.0)
     }
 
     /// Takes out what is attached, with the offsets in [`finished`](Self::finished) before which it belongs.
     pub(crate) fn take_attachments(&mut self) -> Vec<(usize, Bytes)> {
         self.attached = 0;
-        std::mem::take(&mut self.attachments)
+        self.attachments.take().map_or_else(Vec::new, |pieces| pieces.0)
     }
 
     /// Where the part ends that begins with the header and is in one piece.
     fn contiguous(&self) -> usize {
-        self.attachments
+        self.attachments()
             .first()
             .map_or(self.bytes.len(), |(offset, _)| *offset)
     }
@@ -260,7 +289,7 @@ impl Clone for FrameBuf {
     fn clone(&self) -> Self {
         let mut copy = Self {
             bytes: AlignedVec::with_capacity(self.bytes.len()),
-            attachments: Vec::new(),
+            attachments: None,
             attached: 0,
         };
         copy.copy_from(self);
@@ -294,7 +323,7 @@ mod tests {
         frame.extend(b"own");
         frame.attach(Bytes::new());
         frame.attach(attached.slice(2..));
-        frame.align(HEADER_LEN);
+        frame.align();
         assert_eq!(frame.body_len(), 32);
         assert!(frame.body_mut().is_empty(), "as far as the first attachment");
         let segments: Vec<_> = frame.segments().collect();

@@ -207,8 +207,9 @@ impl ClientConnection {
         self.check_start(frame.body_len() + metadata_len.next_multiple_of(PRELUDE_LEN))?;
         let call = self.take_slot()?;
         // Space that the caller left out could only be filled with a copy; it is made rather than trusted.
-        let missing = PRELUDE_LEN.saturating_sub(frame.body_len());
-        frame.extend([0; PRELUDE_LEN].get(..missing).unwrap_or_default());
+        if let Some(missing @ 1..) = PRELUDE_LEN.checked_sub(frame.body_len()) {
+            frame.extend([0; PRELUDE_LEN].get(..missing).unwrap_or_default());
+        }
         if metadata_len > 0 {
             frame.insert_padded(PRELUDE_LEN, new.metadata.as_bytes());
         }
