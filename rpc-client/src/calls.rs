@@ -192,9 +192,14 @@ impl Calls {
         }
     }
 
+    /// Whether something may be due sooner once the call is started: the call itself, or a sign of a server that owes nothing so far.
+    pub(crate) fn is_timed(&self, call: &Outgoing) -> bool {
+        call.deadline.is_some() || self.connection.waiting() == 0
+    }
+
     /// What time it is, as far as starting the call depends on it: asking the clock is not free, and most calls have no deadline.
     pub(crate) fn now_for(&self, call: &Outgoing) -> Instant {
-        if call.deadline.is_some() || self.connection.waiting() == 0 {
+        if self.is_timed(call) {
             clock::now()
         } else {
             self.silence.last_heard()
@@ -360,11 +365,14 @@ impl Calls {
     }
 
     /// Draws the conclusions from what was done: grants free slots to those who wait, and tells how busy the connection is.
+    #[inline]
     pub(crate) fn settle(&mut self, woken: &mut Vec<Waker>) {
         while self.queue.waiting() > 0 && self.has_slot_to_give() {
             woken.extend(self.queue.grant());
         }
-        self.tell_load();
+        if self.load.is_some() {
+            self.tell_load();
+        }
     }
 
     /// Wakers of those who wait for a slot. They keep their places.

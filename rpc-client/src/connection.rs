@@ -82,6 +82,7 @@ impl Shared {
         let mut state = self.lock();
         let alone = state.calls.is_alone();
         let hook = |id| ChannelHook::of(self, id);
+        let is_timed = state.calls.is_timed(call);
         let now = state.calls.now_for(call);
         let start = state.calls.start(call, ticket, waker, hook, now, &mut granted);
         match start {
@@ -92,7 +93,7 @@ impl Shared {
         }
         // A grant that was not used goes to the next.
         state.calls.settle(&mut granted);
-        if state.is_timer_late() {
+        if is_timed && state.is_timer_late() {
             woken = woken.or_else(|| state.notify_driver());
         }
         drop(state);
@@ -358,6 +359,9 @@ impl fmt::Debug for ChannelHook {
 
 /// Wakes everybody and keeps the list's memory.
 pub(crate) fn wake_all(woken: &mut Vec<Waker>) {
+    if woken.is_empty() {
+        return;
+    }
     for waker in woken.drain(..) {
         waker.wake();
     }
