@@ -21,35 +21,46 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Default)]
 pub struct Extensions {
-    values: Vec<Arc<dyn Any + Send + Sync>>,
+    /// None as long as nothing was left: they are moved about with every call.
+    values: Option<Box<Values>>,
 }
+
+type Value = Arc<dyn Any + Send + Sync>;
+
+#[derive(Clone, Default)]
+struct Values(Vec<Value>);
 
 impl Extensions {
     /// Leaves a value, instead of one of the same type.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         self.remove::<T>();
-        self.values.push(Arc::new(value));
+        self.values.get_or_insert_default().0.push(Arc::new(value));
     }
 
     /// The value of a type.
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        self.values.iter().find_map(|value| value.downcast_ref())
+        self.values().iter().find_map(|value| value.downcast_ref())
     }
 
     /// Takes the value of a type out, and shares it with whoever has copied the extensions before.
     pub fn remove<T: Send + Sync + 'static>(&mut self) -> Option<Arc<T>> {
-        let index = self.values.iter().position(|value| value.is::<T>())?;
-        self.values.swap_remove(index).downcast().ok()
+        let values = &mut self.values.as_mut()?.0;
+        let index = values.iter().position(|value| value.is::<T>())?;
+        values.swap_remove(index).downcast().ok()
     }
 
     /// How many values there are.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.values().len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.values().is_empty()
+    }
+
+    fn values(&self) -> &[Value] {
+        self.values.as_ref().map_or(&[], |values| &values.0)
     }
 }
 

@@ -23,8 +23,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// Whole, valid entries.
-    bytes: Bytes,
+    /// Whole, valid entries, if there are any. Few calls have some, and the others need not drop them.
+    bytes: Option<Bytes>,
 }
 
 /// Length of what precedes a key.
@@ -38,7 +38,13 @@ impl Metadata {
 
     /// No entries, and no memory.
     pub const fn new() -> Self {
-        Self { bytes: Bytes::new() }
+        Self { bytes: None }
+    }
+
+    fn of(bytes: Bytes) -> Self {
+        Self {
+            bytes: (!bytes.is_empty()).then_some(bytes),
+        }
     }
 
     /// Reads received metadata; each entry is looked at once.
@@ -52,7 +58,7 @@ impl Metadata {
             let offset = bytes.len() - rest.len();
             (_, rest) = split(rest).ok_or(MetadataError::Malformed { offset })?;
         }
-        Ok(Self { bytes })
+        Ok(Self::of(bytes))
     }
 
     /// Appends an entry.
@@ -69,19 +75,20 @@ impl Metadata {
         };
         let too_long = MetadataError::ValueTooLong { len: value.len() };
         let value_len = u16::try_from(value.len()).map_err(|_| too_long)?;
-        let len = self.bytes.len() + KEY_LEN + VALUE_LEN + key.len() + value.len();
+        let len = self.encoded_len() + KEY_LEN + VALUE_LEN + key.len() + value.len();
         if len > Self::MAX_LEN {
             return Err(MetadataError::TooLong { len });
         }
         // In place while nobody else refers to the entries; received ones are copied once.
-        let mut bytes = std::mem::take(&mut self.bytes)
+        let before = self.bytes.take().unwrap_or_default();
+        let mut bytes = before
             .try_into_mut()
             .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         bytes.put_u8(key_len);
         bytes.put_u16(value_len);
         bytes.put_slice(key.as_bytes());
         bytes.put_slice(value);
-        self.bytes = bytes.freeze();
+        *self = Self::of(bytes.freeze());
         Ok(())
     }
 
@@ -101,15 +108,15 @@ impl Metadata {
         if self.get(key).is_none() {
             return false;
         }
-        let mut bytes = BytesMut::with_capacity(self.bytes.len());
-        let mut rest = self.bytes.as_ref();
+        let mut bytes = BytesMut::with_capacity(self.encoded_len());
+        let mut rest = self.as_bytes();
         while let Some(((entry, _), next)) = split(rest) {
             if entry != key {
                 bytes.put_slice(rest.get(..rest.len() - next.len()).unwrap_or_default());
             }
             rest = next;
         }
-        self.bytes = bytes.freeze();
+        *self = Self::of(bytes.freeze());
         true
     }
 
@@ -119,17 +126,17 @@ impl Metadata {
     ///
     /// [`MetadataError::TooLong`]: all together would be too long. Nothing is changed then.
     pub fn extend(&mut self, other: &Self) -> Result<(), MetadataError> {
-        let len = self.bytes.len() + other.bytes.len();
+        let len = self.encoded_len() + other.encoded_len();
         if len > Self::MAX_LEN {
             return Err(MetadataError::TooLong { len });
         }
-        if self.bytes.is_empty() {
-            self.bytes = other.bytes.clone();
-        } else if !other.bytes.is_empty() {
+        if self.is_empty() {
+            *self = other.clone();
+        } else if !other.is_empty() {
             let mut bytes = BytesMut::with_capacity(len);
-            bytes.put_slice(&self.bytes);
-            bytes.put_slice(&other.bytes);
-            self.bytes = bytes.freeze();
+            bytes.put_slice(self.as_bytes());
+            bytes.put_slice(other.as_bytes());
+            *self = Self::of(bytes.freeze());
         }
         Ok(())
     }
@@ -153,7 +160,9 @@ impl Metadata {
 
     /// All entries in order.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { rest: &self.bytes }
+        Iter {
+            rest: self.as_bytes(),
+        }
     }
 
     /// How many entries there are.
@@ -162,18 +171,21 @@ impl Metadata {
     }
 
     /// Whether there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_none()
     }
 
     /// Length on the wire, in bytes.
+    #[inline]
     pub fn encoded_len(&self) -> usize {
-        self.bytes.len()
+        self.as_bytes().len()
     }
 
     /// The entries as they go on the wire.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_deref().unwrap_or_default()
     }
 }
 
@@ -306,6 +318,20 @@ mod tests {
         metadata.insert("c", "").unwrap();
         assert_eq!(metadata.as_bytes(), b"\x02\x00\x03ab\x07\x08\x09\x01\x00\x00c");
         assert_eq!((metadata.len(), metadata.encoded_len()), (2, 12));
+    }
+
+    #[test]
+    fn without_entries_it_is_the_same_however_it_came_about() {
+        let mut emptied = Metadata::new();
+        emptied.insert("k", "v").unwrap();
+        assert!(emptied.remove("k"));
+        let mut extended = Metadata::new();
+        extended.extend(&emptied).unwrap();
+        let received = Metadata::read(Bytes::copy_from_slice(b"")).unwrap();
+        for none in [emptied, extended, received] {
+            assert_eq!(none, Metadata::default());
+            assert!(none.is_empty() && none.as_bytes().is_empty());
+        }
     }
 
     /// P-36: whatever is cut off, but at the end of an entry.
