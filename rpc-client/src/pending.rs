@@ -104,14 +104,15 @@ impl PendingCall {
 
     /// Goes on as far as it gets with a call that is not in flight.
     fn advance(&mut self, cx: &mut Context<'_>) -> Flow {
+        if let Stage::New(timeout) = self.stage {
+            self.begin(timeout);
+            return match pick(&self.channel.0) {
+                Some(shared) => self.start(shared, None, cx),
+                None => self.go_to(self.find(None)),
+            };
+        }
         match mem::replace(&mut self.stage, Stage::Done) {
-            Stage::New(timeout) => {
-                self.begin(timeout);
-                match pick(&self.channel.0) {
-                    Some(shared) => self.start(shared, None, cx),
-                    None => self.go_to(self.find(None)),
-                }
-            }
+            stage @ (Stage::New(_) | Stage::InFlight(..)) => self.go_to(stage),
             Stage::Finding(mut finding) => match finding.as_mut().poll(cx) {
                 Poll::Ready(Ok(shared)) => self.start(shared, None, cx),
                 Poll::Ready(Err(failure)) => end(Err(failure)),
@@ -119,7 +120,6 @@ impl PendingCall {
             },
             Stage::Starting(shared, ticket) => self.start(shared, ticket, cx),
             Stage::Queued(places) => self.start_queued(places, cx),
-            stage @ Stage::InFlight(..) => self.go_to(stage),
             Stage::Done => {
                 let text = "call was polled after it had ended";
                 end(Err(CallFailure::local(FailureKind::LocalLimit, true, text)))
@@ -248,9 +248,9 @@ impl Future for PendingCall {
 
 impl Drop for PendingCall {
     fn drop(&mut self) {
-        match mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Starting(shared, Some(ticket)) => shared.leave(&ticket),
-            Stage::InFlight(shared, key) => shared.give_up(&key),
+        match &self.stage {
+            Stage::Starting(shared, Some(ticket)) => shared.leave(ticket),
+            Stage::InFlight(shared, key) => shared.give_up(key),
             Stage::Done => return,
             Stage::New(_) | Stage::Finding(_) | Stage::Starting(_, None) | Stage::Queued(_) => {}
         }

@@ -408,10 +408,26 @@ impl<C: Caller, T: Wire, E: MethodError> Call<C, T, E> {
     }
 
     fn read(&self, answer: Result<Answer, CallFailure>) -> Result<Reply<T>, CallError<E>> {
-        read::<T, E>(answer).map_err(|error| match error {
-            CallError::Failed(failure) => CallError::Failed(failure.of_method(self.method)),
-            CallError::Method(error) => CallError::Method(error),
-        })
+        let Answer {
+            error,
+            body,
+            metadata,
+        } = answer.map_err(|failure| self.failed(failure))?;
+        if error {
+            return Err(self.read_error(body));
+        }
+        let archive = Archive::validate(body).map_err(|invalid| self.failed(invalid.into()))?;
+        Ok(Reply { archive, metadata })
+    }
+
+    #[cold]
+    fn read_error(&self, body: Bytes) -> CallError<E> {
+        E::read(body).map_or_else(|invalid| self.failed(invalid.into()), CallError::Method)
+    }
+
+    #[cold]
+    fn failed(&self, failure: CallFailure) -> CallError<E> {
+        CallError::Failed(failure.of_method(self.method))
     }
 }
 
@@ -435,19 +451,6 @@ impl<C: Caller, T: Wire, E> fmt::Debug for Call<C, T, E> {
             .field("method", &self.method.name)
             .finish_non_exhaustive()
     }
-}
-
-fn read<T: Wire, E: MethodError>(answer: Result<Answer, CallFailure>) -> Result<Reply<T>, CallError<E>> {
-    let Answer {
-        error,
-        body,
-        metadata,
-    } = answer?;
-    if error {
-        return Err(E::read(body).map_or_else(|invalid| CallError::Failed(invalid.into()), CallError::Method));
-    }
-    let archive = Archive::validate(body).map_err(CallFailure::from)?;
-    Ok(Reply { archive, metadata })
 }
 
 /// The earlier of two deadlines.
