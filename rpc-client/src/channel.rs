@@ -128,6 +128,11 @@ impl Caller for Channel {
         PendingCall::new(self.clone(), call)
     }
 
+    #[inline]
+    fn into_start(self, call: OutgoingCall) -> PendingCall {
+        PendingCall::new(self, call)
+    }
+
     fn peer(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.0.peer)
     }

@@ -114,7 +114,7 @@ impl PendingCall {
         match mem::replace(&mut self.stage, Stage::Done) {
             stage @ (Stage::New(_) | Stage::InFlight(..)) => self.go_to(stage),
             Stage::Finding(mut finding) => match finding.as_mut().poll(cx) {
-                Poll::Ready(Ok(shared)) => self.start(shared, None, cx),
+                Poll::Ready(Ok(shared)) => self.go_to(Stage::Starting(shared, None)),
                 Poll::Ready(Err(failure)) => end(Err(failure)),
                 Poll::Pending => self.wait(Stage::Finding(finding)),
             },
@@ -127,10 +127,15 @@ impl PendingCall {
         }
     }
 
+    #[inline]
     fn start(&mut self, shared: Arc<Shared>, ticket: Option<Ticket>, cx: &mut Context<'_>) -> Flow {
         let used = self.call.frame.body_len();
-        let start = shared.start(&mut self.call, ticket, cx.waker());
-        self.go_on(shared, start, used)
+        match shared.start(&mut self.call, ticket, cx.waker()) {
+            Start::Started(key) => self.fly(shared, key, used),
+            start @ (Start::Failed(_) | Start::Sent | Start::Unusable | Start::Waiting(_)) => {
+                self.go_on(shared, start, used)
+            }
+        }
     }
 
     #[cold]
@@ -149,12 +154,7 @@ impl PendingCall {
     /// What follows from an attempt to start the call, whose frame had a body of `used` bytes.
     fn go_on(&mut self, shared: Arc<Shared>, start: Start, used: usize) -> Flow {
         match start {
-            Start::Started(key) => {
-                if self.call.frame.body_len() == 0 || self.call.channels.is_some() {
-                    frame_pool::give(mem::take(&mut self.call.frame), used);
-                }
-                self.wait(Stage::InFlight(shared, key))
-            }
+            Start::Started(key) => self.fly(shared, key, used),
             Start::Sent => {
                 frame_pool::give(mem::take(&mut self.call.frame), used);
                 end(Ok(no_answer()))
@@ -167,6 +167,14 @@ impl PendingCall {
             Start::Failed(failure) => end(Err(failure)),
             Start::Unusable => self.refused(Some(shared)),
         }
+    }
+
+    /// The call was started.
+    fn fly(&mut self, shared: Arc<Shared>, key: Key, used: usize) -> Flow {
+        if !self.call.is_kept() {
+            frame_pool::give(mem::take(&mut self.call.frame), used);
+        }
+        self.wait(Stage::InFlight(shared, key))
     }
 
     /// A connection does not take the call, or none of those does in whose lines it was.

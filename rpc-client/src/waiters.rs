@@ -91,8 +91,8 @@ impl Waiters {
         match entry {
             Entry::Waiting { waker: known, .. } => known.clone_from(waker),
             Entry::Done(_) => {
+                self.free.push(key.0);
                 if let Entry::Done(outcome) = std::mem::replace(entry, Entry::Free) {
-                    self.free.push(key.0);
                     return Poll::Ready(outcome);
                 }
             }

@@ -44,6 +44,11 @@ pub trait Caller: Clone + Send + Sync + 'static {
     /// Starts a call.
     fn start(&self, call: OutgoingCall) -> Self::Pending;
 
+    /// Does what [`start`](Self::start) does, for a handle that is not needed any more: it may become part of the call.
+    fn into_start(self, call: OutgoingCall) -> Self::Pending {
+        self.start(call)
+    }
+
     /// Who is called, for people: the address of a server. Empty if it has none.
     fn peer(&self) -> Cow<'_, str> {
         Cow::Borrowed("")
@@ -197,7 +202,8 @@ pub struct Call<C: Caller, T: Wire, E = Infallible> {
 }
 
 enum State<C: Caller> {
-    Ready(C, Result<FrameBuf, EncodeError>),
+    /// Until it is polled. Taken out on its own: the state has room for a call under way, and is longer.
+    Ready(Option<(C, Result<FrameBuf, EncodeError>)>),
     Running(C::Pending),
     /// Ended before its owner asked: a call with channels while it was opened, or one whose arguments could not be archived.
     Ended(Result<Answer, CallFailure>),
@@ -218,7 +224,7 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
             deadline: None,
         };
         Self {
-            state: State::Ready(caller.clone(), encoded),
+            state: State::Ready(Some((caller.clone(), encoded))),
             method,
             options,
             metadata: Metadata::default(),
@@ -312,8 +318,10 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
     }
 
     fn poll_untraced(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, CallFailure>> {
-        if let State::Ready(..) = self.state {
-            self.start();
+        if let State::Ready(ready) = &mut self.state
+            && let Some((caller, encoded)) = ready.take()
+        {
+            self.start(caller, encoded);
         }
         let State::Running(pending) = &mut self.state else {
             return Poll::Ready(self.ended());
@@ -325,24 +333,21 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
         poll
     }
 
-    fn start(&mut self) {
-        let State::Ready(caller, encoded) = &mut self.state else {
-            return;
-        };
+    fn start(&mut self, caller: C, encoded: Result<FrameBuf, EncodeError>) {
         self.state = match encoded {
             Ok(frame) => {
                 let mut options = self.options;
                 options.deadline = earlier(options.deadline, inherited_deadline());
-                State::Running(caller.start(OutgoingCall {
+                State::Running(caller.into_start(OutgoingCall {
                     method: self.method,
-                    frame: std::mem::take(frame),
+                    frame,
                     options,
                     metadata: std::mem::take(&mut self.metadata),
                     channels: self.channels.clone(),
                     extensions: Extensions::default(),
                 }))
             }
-            Err(error) => State::Ended(Err((*error).into())),
+            Err(error) => State::Ended(Err(error.into())),
         };
     }
 
@@ -351,7 +356,7 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
     fn ended(&mut self) -> Result<Answer, CallFailure> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Ended(answer) => answer,
-            State::Ready(..) | State::Running(_) | State::Done => {
+            State::Ready(_) | State::Running(_) | State::Done => {
                 let text = "call was polled after it had ended";
                 Err(CallFailure::local(FailureKind::LocalLimit, true, text))
             }
@@ -436,8 +441,10 @@ impl<C: Caller, T: Wire, E: MethodError> Future for Call<C, T, E> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let answer = ready!(this.poll_answer(cx));
-        Poll::Ready(this.read(answer))
+        match this.poll_answer(cx) {
+            Poll::Ready(answer) => Poll::Ready(this.read(answer)),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

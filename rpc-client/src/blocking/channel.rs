@@ -103,6 +103,10 @@ impl Caller for BlockingChannel {
         BlockingCall::new(self.clone(), call)
     }
 
+    fn into_start(self, call: OutgoingCall) -> BlockingCall {
+        BlockingCall::new(self, call)
+    }
+
     fn peer(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.0.peer)
     }
