@@ -276,7 +276,7 @@ impl Calls {
                 Sent::NotSent => CallFailure::local(FailureKind::NotSent, false, text),
                 Sent::MaybeSent => CallFailure::local(FailureKind::ConnectionLost, true, text),
             };
-            self.complete(call, Err(failure), woken);
+            self.failed(call, failure, woken);
         }
         self.queue.dissolve(woken);
         self.tell_load();
@@ -399,50 +399,46 @@ impl Calls {
         load.set_up(bytes, self.connection.busy(), !self.may_overtake_nobody());
     }
 
+    /// A call that nobody waits for any more wakes nobody: its owner gave up before the event was handled, which cancelled it.
     fn handle_event(&mut self, event: ClientEvent, woken: &mut Vec<Waker>) -> Result<(), Lost> {
-        let (call, outcome) = match event {
+        match event {
             ClientEvent::Reply {
                 call,
                 error,
                 metadata,
                 body,
             } => {
+                self.channels.returned(call, error, woken);
                 let answer = Answer {
                     error,
                     body,
                     metadata,
                 };
-                (call, Ok(answer))
+                woken.extend(self.waiters.complete(call, Ok(answer)));
             }
             ClientEvent::Failure {
                 call,
                 code,
                 text,
                 metadata,
-            } => (
-                call,
-                Err(CallFailure::from_peer(code, text).with_metadata(metadata)),
-            ),
-            ClientEvent::Channel(event) => {
-                self.channels.on_event(event, woken);
-                return Ok(());
+            } => {
+                let failure = CallFailure::from_peer(code, text).with_metadata(metadata);
+                self.failed(call, failure, woken);
             }
+            ClientEvent::Channel(event) => self.channels.on_event(event, woken),
             ClientEvent::Expired(call, sent) => {
                 let (may_have_run, text) = match sent {
                     Sent::NotSent => (false, "time ran out before the call had left"),
                     Sent::MaybeSent => (true, "no answer in time"),
                 };
                 let kind = FailureKind::DeadlineExceeded;
-                (call, Err(CallFailure::local(kind, may_have_run, text)))
+                self.failed(call, CallFailure::local(kind, may_have_run, text), woken);
             }
             ClientEvent::Refused(call) => {
                 let text = "server was closing the connection and did not take the call";
-                (call, Err(CallFailure::local(FailureKind::Refused, false, text)))
+                self.failed(call, CallFailure::local(FailureKind::Refused, false, text), woken);
             }
-            ClientEvent::Greeted => {
-                self.greeted = true;
-                return Ok(());
-            }
+            ClientEvent::Greeted => self.greeted = true,
             ClientEvent::Goaway { code, text, .. } => {
                 if code == Code::CALM {
                     self.silence.calm_down();
@@ -450,24 +446,18 @@ impl Calls {
                 self.goodbye = Some((code, text));
                 // Calls that were not started go to another connection.
                 self.queue.dissolve(woken);
-                return Ok(());
             }
             ClientEvent::PeerFinished => return Err(Lost::PeerFinished),
             // Slots that are free again are granted when all events are handled. Nothing here sends pings; events of a later version of
             // the connection are none of a caller's.
-            ClientEvent::Released | ClientEvent::Pong(_) | _ => return Ok(()),
-        };
-        self.complete(call, outcome, woken);
+            ClientEvent::Released | ClientEvent::Pong(_) | _ => {}
+        }
         Ok(())
     }
 
-    fn complete(&mut self, call: CallId, outcome: Outcome, woken: &mut Vec<Waker>) {
-        match &outcome {
-            Ok(answer) => self.channels.returned(call, answer.error, woken),
-            Err(failure) => self.channels.failed(call, failure, woken),
-        }
-        // Without a waiter there is nobody to wake: its owner gave up before the event was handled, which cancelled the call.
-        woken.extend(self.waiters.complete(call, outcome));
+    fn failed(&mut self, call: CallId, failure: CallFailure, woken: &mut Vec<Waker>) {
+        self.channels.failed(call, &failure, woken);
+        woken.extend(self.waiters.complete(call, Err(failure)));
     }
 }
 

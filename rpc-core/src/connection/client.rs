@@ -253,7 +253,9 @@ impl ClientConnection {
             self.oneway += 1;
         } else {
             self.waiting += 1;
-            self.earliest.lower(new.deadline);
+            if new.deadline.is_some() {
+                self.earliest.lower(new.deadline);
+            }
         }
         if let Some(slot) = self.slots.get_mut(call.index()) {
             *slot = Slot {
