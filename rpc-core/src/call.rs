@@ -323,10 +323,10 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
         {
             self.start(caller, encoded);
         }
-        let State::Running(pending) = &mut self.state else {
-            return Poll::Ready(self.ended());
+        let poll = match &mut self.state {
+            State::Running(pending) => Pin::new(pending).poll(cx),
+            State::Ready(_) | State::Ended(_) | State::Done => Poll::Ready(self.ended()),
         };
-        let poll = Pin::new(pending).poll(cx);
         if poll.is_ready() {
             self.state = State::Done;
         }
