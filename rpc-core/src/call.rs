@@ -334,7 +334,7 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
     }
 
     fn start(&mut self, caller: C, encoded: Result<FrameBuf, EncodeError>) {
-        self.state = match encoded {
+        let state = match encoded {
             Ok(frame) => {
                 let mut options = self.options;
                 options.deadline = earlier(options.deadline, inherited_deadline());
@@ -349,6 +349,8 @@ impl<C: Caller, T: Wire, E> Call<C, T, E> {
             }
             Err(error) => State::Ended(Err(error.into())),
         };
+        // `Ready(None)` has nothing to drop. Saying so lets the call under way be made where it stays.
+        std::mem::forget(std::mem::replace(&mut self.state, state));
     }
 
     /// How a call ended that does not run.
