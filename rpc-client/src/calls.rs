@@ -367,12 +367,16 @@ impl Calls {
     /// Draws the conclusions from what was done: grants free slots to those who wait, and tells how busy the connection is.
     #[inline]
     pub(crate) fn settle(&mut self, woken: &mut Vec<Waker>) {
+        if self.queue.waiting() > 0 || self.load.is_some() {
+            self.settle_now(woken);
+        }
+    }
+
+    fn settle_now(&mut self, woken: &mut Vec<Waker>) {
         while self.queue.waiting() > 0 && self.has_slot_to_give() {
             woken.extend(self.queue.grant());
         }
-        if self.load.is_some() {
-            self.tell_load();
-        }
+        self.tell_load();
     }
 
     /// Wakers of those who wait for a slot. They keep their places.

@@ -209,6 +209,18 @@ impl PendingCall {
         }
     }
 
+    /// Gives up a call that has not ended.
+    #[cold]
+    fn abandon(&mut self) {
+        match &self.stage {
+            Stage::Starting(shared, Some(ticket)) => shared.leave(ticket),
+            Stage::InFlight(shared, key) => shared.give_up(key),
+            Stage::New(_) | Stage::Finding(_) | Stage::Starting(_, None) | Stage::Queued(_) | Stage::Done => {
+            }
+        }
+        self.give_frame();
+    }
+
     fn go_to(&mut self, stage: Stage) -> Flow {
         self.stage = stage;
         Flow::Continue(())
@@ -255,14 +267,11 @@ impl Future for PendingCall {
 }
 
 impl Drop for PendingCall {
+    #[inline]
     fn drop(&mut self) {
-        match &self.stage {
-            Stage::Starting(shared, Some(ticket)) => shared.leave(ticket),
-            Stage::InFlight(shared, key) => shared.give_up(key),
-            Stage::Done => return,
-            Stage::New(_) | Stage::Finding(_) | Stage::Starting(_, None) | Stage::Queued(_) => {}
+        if !matches!(self.stage, Stage::Done) {
+            self.abandon();
         }
-        self.give_frame();
     }
 }
 
