@@ -43,22 +43,14 @@ pub(crate) enum Removed {
 impl Waiters {
     /// Adds a call that was just started.
     pub(crate) fn insert(&mut self, call: CallId, waker: &Waker) -> Key {
-        let entry = Entry::Waiting {
-            call,
-            waker: waker.clone(),
-        };
-        let index = match self.free.pop() {
-            Some(index) => {
-                if let Some(free) = self.entries.get_mut(index) {
-                    *free = entry;
-                }
-                index
-            }
-            None => {
-                self.entries.push(entry);
-                self.entries.len() - 1
-            }
-        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::Free);
+            self.entries.len() - 1
+        });
+        let waker = waker.clone();
+        if let Some(entry) = self.entries.get_mut(index) {
+            *entry = Entry::Waiting { call, waker };
+        }
         if self.by_call.len() <= call.index() {
             self.by_call.resize(call.index() + 1, usize::MAX);
         }
