@@ -93,9 +93,9 @@ impl Inbox {
             }
             // The rest of a chunk that nobody wants: what follows it shall start at a multiple of 16.
             most = rest;
-        } else if self.chunk_expected && !self.bodies.is_empty() {
+        } else if self.chunk_expected {
             let lacking = self.buffer.expected().saturating_sub(self.buffer.unread().len());
-            most = lacking.max(ROOM_BEFORE_CHUNK);
+            most = (lacking + HEADER_LEN).max(ROOM_BEFORE_CHUNK);
         }
         let segment = self.buffer.spare();
         let room = segment.capacity() - segment.len();
@@ -504,8 +504,8 @@ impl Reading {
 
 /// Length from which a chunk is read into its body's memory: a read costs about as much as copying a page.
 const DIRECT: usize = 4 << 10;
-/// Room for what comes before a chunk: its header, and small frames. What of the chunk comes along has to be copied.
-const ROOM_BEFORE_CHUNK: usize = 4 << 10;
+/// Room for what comes before a chunk: its header, and small frames or the first frame of a body. What of the chunk comes along has to be copied.
+const ROOM_BEFORE_CHUNK: usize = DIRECT + 2 * HEADER_LEN;
 /// What a read into the memory of a body may bring behind the body: padding, and a header.
 const BEHIND: usize = ALIGNMENT - 1 + HEADER_LEN;
 /// Memory of a body of which little has arrived: 256 KiB, with what is behind it and what alignment takes.

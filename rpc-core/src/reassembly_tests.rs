@@ -432,6 +432,25 @@ fn large_bodies_are_hardly_copied_if_small_frames_and_each_other_come_between() 
     assert!(copied < stream.len() as u64 / 10, "{copied}");
 }
 
+#[test]
+fn bodies_one_after_another_are_hardly_copied_and_cost_a_read_more_than_their_chunks() {
+    const LEN: usize = 1 << 20;
+    let chunks = (LEN - DIRECT).div_ceil(256 << 10);
+    let mut stream = first(1, DIRECT, LEN);
+    for start in (DIRECT..LEN).step_by(256 << 10) {
+        stream.extend(chunk(1, (LEN - start).min(256 << 10)));
+    }
+    let mut inbox = Inbox::recycling(LEN);
+    pour(&mut inbox, &stream);
+    let before = inbox.copied_bytes();
+    let bodies = 10;
+    let reads: usize = (0..bodies).map(|_| pour(&mut inbox, &stream).0).sum();
+    let copied = inbox.copied_bytes() - before;
+    // Now and then the receive buffer ends within a first frame.
+    assert!(reads <= bodies * (1 + chunks) + bodies / 2, "{reads}");
+    assert!(copied <= (bodies * 2 * DIRECT) as u64, "{copied}");
+}
+
 /// Small frames are read as without the body once they have shown that chunks are not what comes.
 #[test]
 fn small_frames_are_read_in_large_pieces_while_a_body_rests() {
