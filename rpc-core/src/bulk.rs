@@ -11,7 +11,7 @@ use crate::header::{Flags, FrameHeader, HEADER_LEN, Kind};
 use crate::id::CallId;
 use crate::pieces::Pieces;
 
-/// Longest piece that a body is cut into. A frame of another call waits for one of them at most.
+/// Longest piece that a body is cut into. A frame of another call waits for one of them at most, and for what is left of the one before: up to a quarter.
 pub const CHUNK_LEN: usize = 64 << 10;
 
 /// What has become of a frame that could not leave with its [`push`](crate::send_queue::SendQueue::push).

@@ -348,6 +348,8 @@ proptest! {
 }
 
 const MAX_FRAME: u32 = 100_000;
+/// What a frame waits for at most beside a bulk: a chunk, its header, and what was left of the one before.
+const WAIT: usize = CHUNK_LEN + HEADER_LEN + CHUNK_LEN / 4;
 
 fn limited(max_incomplete: u64) -> SendQueue {
     let mut queue = SendQueue::new();
@@ -378,13 +380,17 @@ fn without_limits_no_body_is_cut() {
 fn a_small_frame_overtakes_a_bulk() {
     let mut queue = limited(u64::MAX);
     assert_eq!(push(&mut queue, Kind::Reply, 1, 16 << 20), None);
-    assert_eq!(queue.len(), (16 << 20) + 16);
+    assert_eq!(
+        queue.len(),
+        (16 << 20) + 2 * HEADER_LEN,
+        "the first chunk has its header"
+    );
     for written in [0, 1, 17, CHUNK_LEN - 1, CHUNK_LEN, 3 * CHUNK_LEN] {
         for _ in 0..5 {
             write(&mut queue, 4, written);
             let before = queue.committed_len();
-            // A chunk, and the small frames of the rounds that write little.
-            assert!((1..=CHUNK_LEN + 16 + 30 * 32).contains(&before), "{before}");
+            // The small frames of the rounds that write little are before it, too.
+            assert!((1..=WAIT + 30 * 32).contains(&before), "{before}");
             let end = push(&mut queue, Kind::Reply, 2, 16).unwrap();
             assert_eq!(end, queue.transmitted() + before as u64 + 32);
         }
@@ -409,7 +415,7 @@ fn bulks_take_turns_within_the_limit_on_incomplete_bodies() {
         push(&mut queue, Kind::Item, call, len);
     }
     let calls: Vec<_> = sent(&mut queue).into_iter().map(|(_, call)| call).collect();
-    assert_eq!(calls[..11], [1, 1, 2, 1, 2, 1, 2, 3, 2, 3, 3]);
+    assert_eq!(calls[..11], [1, 1, 1, 2, 1, 2, 3, 2, 3, 2, 3]);
     assert_eq!(calls[11..], [4; 9]);
 }
 
@@ -446,9 +452,9 @@ fn frames_of_a_call_wait_behind_its_bulk() {
     let order = sent(&mut queue);
     let expected = [
         (Kind::Item, 1),
+        (Kind::Chunk, 1),
         (Kind::Reply, 2),
         (Kind::Cancel, 3),
-        (Kind::Chunk, 1),
         (Kind::Chunk, 1),
         (Kind::Item, 1),
         (Kind::Item, 1),
@@ -461,8 +467,8 @@ fn frames_of_a_call_wait_behind_its_bulk() {
     let end = queue.enqueued();
     assert_eq!(
         end,
-        all as u64 + 4 * 16 + 6 + 8,
-        "headers and padding of what was cut"
+        all as u64 + 3 * 16 + 6 + 8,
+        "headers and padding of what was not cut yet"
     );
     assert_eq!(news.len(), 7);
     let (call, kind) = (CallId(1), Kind::Reply);
@@ -503,20 +509,20 @@ fn a_call_that_was_aborted_has_one_turn_again() {
     assert_eq!(queue.abort(CallId(2)), Aborted::Unsent);
     push(&mut queue, Kind::Reply, 2, 200_000);
     let calls = |order: &[(Kind, u32)]| -> Vec<u32> { order.iter().map(|(_, call)| *call).collect() };
-    assert_eq!(calls(&sent(&mut queue)), [1, 1, 2, 1, 2, 1, 2, 2]);
+    assert_eq!(calls(&sent(&mut queue)), [1, 1, 1, 2, 1, 2, 2, 2]);
 
     for call in [1, 2] {
-        push(&mut queue, Kind::Reply, call, 200_000);
+        push(&mut queue, Kind::Reply, call, 300_000);
     }
     // With the next chunk the second is let in.
     let committed = queue.committed_len();
     let mut written = write(&mut queue, 4, committed);
     assert_eq!(queue.abort(CallId(2)), Aborted::Unsent);
-    push(&mut queue, Kind::Reply, 2, 200_000);
+    push(&mut queue, Kind::Reply, 2, 300_000);
     written.extend(write_all(&mut queue));
     let mut peer = Reassembler::new(MAX_FRAME, u64::MAX);
     peer.read(&written);
-    assert_eq!(calls(&peer.order), [1, 1, 1, 2, 1, 2, 2, 2]);
+    assert_eq!(calls(&peer.order), [1, 1, 1, 1, 2, 1, 2, 1, 2, 2, 2, 2]);
 }
 
 #[test]
@@ -529,9 +535,12 @@ fn an_aborted_bulk_that_has_begun_ends_where_it_is() {
     assert_eq!(queue.abort(CallId(1)), Aborted::None);
     queue.push_control(header(Kind::Cancel, 1), &[]);
     let order = sent(&mut queue);
-    assert_eq!(order[..2], [(Kind::Reply, 1), (Kind::Cancel, 1)]);
     assert_eq!(
-        order[2..],
+        order[..3],
+        [(Kind::Reply, 1), (Kind::Chunk, 1), (Kind::Cancel, 1)]
+    );
+    assert_eq!(
+        order[3..],
         [
             (Kind::Reply, 2),
             (Kind::Chunk, 2),
@@ -629,17 +638,38 @@ fn an_aborted_bulk_gives_its_attachments_free() {
 }
 
 #[test]
+fn what_is_left_of_a_chunk_leaves_with_the_next() {
+    let mut queue = limited(u64::MAX);
+    push(&mut queue, Kind::Reply, 1, 1 << 20);
+    let first = FIRST_LEN + HEADER_LEN;
+    assert_eq!(queue.committed_len(), first + CHUNK_LEN + HEADER_LEN);
+    let left = CHUNK_LEN / 4;
+    let len = queue.committed_len() - left - 1;
+    write(&mut queue, 8, len);
+    assert_eq!(queue.committed_len(), left + 1, "worth a write of its own");
+    write(&mut queue, 8, 1);
+    assert_eq!(queue.committed_len(), left + CHUNK_LEN + HEADER_LEN);
+}
+
+#[test]
 fn chunks_grow_where_nothing_else_is_sent_and_are_short_again_when_something_is() {
     let mut queue = limited(u64::MAX);
     push(&mut queue, Kind::Reply, 1, 64 << 20);
-    let mut longest = 0;
-    for written in 0..200 {
-        longest = queue.committed_len();
-        assert!(longest <= CHUNK_LEN + 32 || written >= 32, "{longest}");
-        write(&mut queue, 4, usize::MAX);
+    for _ in 0..30 {
+        assert!(queue.committed_len() <= WAIT && !queue.is_calm());
+        write(&mut queue, 8, usize::MAX);
     }
-    assert_eq!(longest, 100_000 + 16, "as long as the peer takes");
+    for _ in 0..64 {
+        write(&mut queue, 8, usize::MAX);
+        assert!(queue.committed_len() <= 2 * CHUNK_LEN);
+    }
+    // As long as the peer takes them.
+    assert_eq!(queue.committed_len(), MAX_FRAME as usize + HEADER_LEN);
+    assert!(queue.is_calm());
     push(&mut queue, Kind::Reply, 2, 16);
-    write(&mut queue, 4, usize::MAX);
-    assert_eq!(queue.committed_len(), CHUNK_LEN + 16);
+    assert!(!queue.is_calm());
+    for _ in 0..30 {
+        write(&mut queue, 8, usize::MAX);
+        assert!((1..=WAIT).contains(&queue.committed_len()));
+    }
 }

@@ -30,6 +30,8 @@ pub struct SendQueue {
     undisturbed: u32,
 }
 
+/// Bytes that are not worth a write of their own, such as the first ones of a body, or what the socket left of a chunk: they leave with the next chunk.
+const REST_LEN: usize = CHUNK_LEN / 4;
 /// After how many chunks without another frame between them they double in length, and how often.
 const CALM_CHUNKS: u32 = 32;
 const DOUBLINGS: u32 = 2;
@@ -141,6 +143,11 @@ impl SendQueue {
         self.pieces.unsent
     }
 
+    /// Whether nothing but bulks has had anything to send for a while. What is committed is theirs then, in longer chunks than otherwise.
+    pub fn is_calm(&self) -> bool {
+        self.undisturbed >= CALM_CHUNKS
+    }
+
     /// Bytes that have ever been committed: the offset in the stream at which the next frame will start.
     pub fn enqueued(&self) -> u64 {
         self.pieces.enqueued
@@ -162,9 +169,9 @@ impl SendQueue {
         self.bulks.release();
     }
 
-    /// Commits chunks: one when there is nothing else to write, so that whatever comes next waits for no more than that, and one for every [`CHUNK_LEN`] bytes of other frames, which could otherwise keep bulks back for good.
+    /// Commits chunks: one when no more is left to write than leaves together with it ([`REST_LEN`]), and one for every [`CHUNK_LEN`] bytes of other frames, which could otherwise keep bulks back for good.
     fn commit(&mut self) {
-        while !self.bulks.is_empty() && (self.pieces.unsent == 0 || self.is_chunk_due()) {
+        while !self.bulks.is_empty() && (self.pieces.unsent <= REST_LEN || self.is_chunk_due()) {
             // Where nobody else has had anything to send for a while, nobody waits for a longer chunk.
             let chunk_len = CHUNK_LEN << (self.undisturbed / CALM_CHUNKS).min(DOUBLINGS);
             self.undisturbed = self.undisturbed.saturating_add(1);

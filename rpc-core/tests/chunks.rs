@@ -49,6 +49,29 @@ fn arguments(pair: &mut Pair) -> Vec<(CallId, Bytes)> {
         .collect()
 }
 
+/// Of a body that leaves alone more is under way at once than items and calls may find in front of them otherwise.
+#[test]
+fn a_body_that_nothing_has_disturbed_lets_items_and_calls_pass() {
+    let client = Limits {
+        max_held: Limits::default().max_body as usize,
+        ..Limits::default()
+    };
+    let server = Limits {
+        max_body: 64 << 20,
+        ..Limits::default()
+    };
+    let mut pair = Pair::with_limits(client, server);
+    pair.drive();
+    pair.start(&bytes(32 << 20));
+    let mut most = 0;
+    while pair.client.send_queue().len() > 1 << 20 {
+        pair.client.transmit(70_000);
+        most = most.max(pair.client.send_queue().committed_len());
+        assert!(pair.client.takes_items() && pair.client.has_room());
+    }
+    assert!(most > 256 << 10, "{most}");
+}
+
 /// P-20, P-40: call, item and reply around the limits of frame and body, with metadata.
 #[test]
 fn a_body_of_any_length_arrives_as_it_was() {

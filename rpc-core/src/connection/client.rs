@@ -342,7 +342,8 @@ impl ClientConnection {
     /// Whether what is queued leaves room for a call. The reader does not wait for the writer, so those who write have to; but not for a long body, which lets
     /// others pass.
     pub fn has_room(&self) -> bool {
-        self.link.send.committed_len() <= self.link.limits.max_held
+        let queue = &self.link.send;
+        queue.is_calm() || queue.committed_len() <= self.link.limits.max_held
     }
 
     /// Calls that have not ended for their owner.

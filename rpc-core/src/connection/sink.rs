@@ -30,7 +30,9 @@ macro_rules! call_sink {
 
             /// Whether items may be sent: not while much is queued before them.
             pub fn takes_items(&self) -> bool {
-                self.send_queue().committed_len() < MAX_COMMITTED
+                let queue = self.send_queue();
+                // Beside chunks alone, which may be longer together, items have to come in between.
+                queue.is_calm() || queue.committed_len() < MAX_COMMITTED
             }
         }
 
