@@ -137,7 +137,7 @@ pub fn encode<V>(frame: &mut FrameBuf, value: &V, max_body: usize) -> Result<(),
 where
     V: for<'a> rkyv::Serialize<Encoder<'a>>,
 {
-    frame.align();
+    frame.pad();
     let limit = max_body.saturating_add(HEADER_LEN);
     with_arena(|arena| {
         let writer = FrameWriter {

@@ -124,8 +124,19 @@ impl FrameBuf {
     }
 
     /// Appends zeros until the body is a multiple of 16 long.
+    #[inline]
     pub fn pad(&mut self) {
-        self.align();
+        let padding = self.end().next_multiple_of(HEADER_LEN) - self.end();
+        if padding == 0 {
+            return;
+        }
+        // There is memory: a frame without any has nothing attached, and so needs no padding.
+        let len = self.bytes.len() + padding;
+        // One store of known length, where there is room for it, instead of a call.
+        if self.bytes.capacity() - self.bytes.len() >= HEADER_LEN {
+            self.bytes.extend_from_slice(&[0; HEADER_LEN]);
+        }
+        self.bytes.resize(len, 0);
     }
 
     /// Shortens the body, if it is longer.
@@ -224,23 +235,7 @@ impl FrameBuf {
         if let Some(space) = self.bytes.first_chunk_mut() {
             *space = header.encode();
         }
-        self.align();
-    }
-
-    /// Appends zeros until the end is a multiple of 16.
-    #[inline]
-    pub(crate) fn align(&mut self) {
-        let padding = self.end().next_multiple_of(HEADER_LEN) - self.end();
-        if padding == 0 {
-            return;
-        }
-        // There is memory: a frame without any has nothing attached, and so needs no padding.
-        let len = self.bytes.len() + padding;
-        // One store of known length, where there is room for it, instead of a call.
-        if self.bytes.capacity() - self.bytes.len() >= HEADER_LEN {
-            self.bytes.extend_from_slice(&[0; HEADER_LEN]);
-        }
-        self.bytes.resize(len, 0);
+        self.pad();
     }
 
     /// Where the next byte goes, counted from the start of the frame.
@@ -323,7 +318,7 @@ mod tests {
         frame.extend(b"own");
         frame.attach(Bytes::new());
         frame.attach(attached.slice(2..));
-        frame.align();
+        frame.pad();
         assert_eq!(frame.body_len(), 32);
         assert!(frame.body_mut().is_empty(), "as far as the first attachment");
         let segments: Vec<_> = frame.segments().collect();

@@ -84,22 +84,6 @@ impl Kind {
         }
     }
 
-    /// Whether frames of this kind are about a call, and not about the connection.
-    pub(crate) const fn is_of_call(self) -> bool {
-        match self {
-            Self::Call
-            | Self::Reply
-            | Self::Failure
-            | Self::Item
-            | Self::End
-            | Self::Credit
-            | Self::Cancel
-            | Self::Chunk
-            | Self::Stop => true,
-            Self::Ping | Self::Pong | Self::Goaway | Self::Extension(_) => false,
-        }
-    }
-
     /// The row of the kind in the table of PROTOCOL.md section 2; none for kinds that are ignored.
     const fn rule(self) -> Option<Rule> {
         let (flags, channel, call, aux, body) = match self {

@@ -12,7 +12,7 @@ use crate::connection::channels::{Channels, Fault};
 use crate::connection::deadlines::{Earliest, earlier};
 use crate::connection::drive_methods;
 use crate::connection::event::{ChannelSignal, ClientEvent, Sent};
-use crate::connection::link::{Incoming, Link};
+use crate::connection::link::{Incoming, Link, LinkEvent};
 use crate::error::{ConnectionError, ProtocolError, StartError};
 use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader, Kind};
@@ -422,12 +422,7 @@ impl ClientConnection {
         while let Some(incoming) = self.link.next(now)? {
             let polled = match incoming {
                 Incoming::Frame(header) => self.on_frame(&header, now),
-                other @ (Incoming::Greeted
-                | Incoming::Body { .. }
-                | Incoming::Dropped(_)
-                | Incoming::Goaway { .. }
-                | Incoming::Pong(_)
-                | Incoming::Ended) => self.on_other(other),
+                Incoming::Event(event) => self.on_link_event(event),
             };
             if !matches!(polled, Ok(None)) {
                 return polled;
@@ -436,23 +431,20 @@ impl ClientConnection {
         Ok(None)
     }
 
-    /// What has come that is no frame of a call.
-    fn on_other(&mut self, incoming: Incoming) -> Result<Option<ClientEvent>, ConnectionError> {
-        match incoming {
-            Incoming::Greeted => {
+    fn on_link_event(&mut self, event: LinkEvent) -> Result<Option<ClientEvent>, ConnectionError> {
+        match event {
+            LinkEvent::Greeted => {
                 self.raise_credit();
                 Ok(Some(ClientEvent::Greeted))
             }
-            Incoming::Goaway { code, taken, text } => {
+            LinkEvent::Goaway { code, taken, text } => {
                 self.refuse_from(taken);
                 Ok(Some(ClientEvent::Goaway { code, taken, text }))
             }
-            Incoming::Pong(number) => Ok(Some(ClientEvent::Pong(number))),
-            Incoming::Ended => Ok(Some(ClientEvent::PeerFinished)),
-            Incoming::Dropped(call) => self.on_dropped(call),
-            Incoming::Body { call, body } => self.on_body(call, body),
-            // The others are on their way here.
-            Incoming::Frame(_) => Ok(None),
+            LinkEvent::Pong(number) => Ok(Some(ClientEvent::Pong(number))),
+            LinkEvent::Ended => Ok(Some(ClientEvent::PeerFinished)),
+            LinkEvent::Dropped(call) => self.on_dropped(call),
+            LinkEvent::Body { call, body } => self.on_body(call, body),
         }
     }
 

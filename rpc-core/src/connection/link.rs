@@ -69,10 +69,16 @@ enum Input {
 /// What a role has to deal with.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    Greeted,
     /// The header of a frame about a call that the peer's side may send, without flags that were not offered. One that begins a chunked body says how
     /// long that is within the limits. The role takes the body.
     Frame(FrameHeader),
+    Event(LinkEvent),
+}
+
+/// What has come that is no frame of a call.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    Greeted,
     /// The body of a call that came in chunks is complete.
     Body {
         call: CallId,
@@ -341,32 +347,55 @@ impl Link {
             return self.pending_error.take().map_or(Ok(None), Err);
         }
         if self.peer().is_none() {
-            return self.greet();
+            return Ok(self.greet()?.map(Incoming::Event));
         }
         loop {
             let header = match self.recv.next(self.limits.frame_limit())? {
                 Some(Received::Frame(header)) => header,
-                Some(received) => return receive_chunked(received).map(Some),
-                None if self.input == Input::Ended => return self.drain(),
+                Some(Received::Body { call, body }) => {
+                    return Ok(Some(Incoming::Event(LinkEvent::Body { call, body })));
+                }
+                Some(Received::Dropped { call }) => {
+                    return Ok(Some(Incoming::Event(LinkEvent::Dropped(call))));
+                }
+                Some(Received::Stray(header) | Received::Misfit { header, .. }) => {
+                    return Err(ProtocolError::ChunkUnexpected { call: header.call }.into());
+                }
+                None if self.input == Input::Ended => {
+                    return self.end_of_input().map(|event| Some(Incoming::Event(event)));
+                }
                 None => return Ok(None),
             };
-            if !header.kind.is_of_call() {
-                if let Some(incoming) = self.receive_own(&header, now)? {
-                    return Ok(Some(incoming));
+            let event = match header.kind {
+                Kind::Ping => self.on_ping(&header, now)?,
+                Kind::Pong => self.on_pong(&header),
+                Kind::Goaway => self.on_goaway(&header)?,
+                Kind::Extension(_) => self.on_extension(&header, now)?,
+                Kind::Call
+                | Kind::Reply
+                | Kind::Failure
+                | Kind::Item
+                | Kind::End
+                | Kind::Credit
+                | Kind::Cancel
+                | Kind::Chunk
+                | Kind::Stop => {
+                    self.check(&header)?;
+                    return Ok(Some(Incoming::Frame(header)));
                 }
-                continue;
+            };
+            if let Some(event) = event {
+                return Ok(Some(Incoming::Event(event)));
             }
-            self.check(&header)?;
-            return Ok(Some(Incoming::Frame(header)));
         }
     }
 
     /// What the end of the peer's bytes means, where no frame is left.
-    fn drain(&mut self) -> Result<Option<Incoming>, ConnectionError> {
+    fn end_of_input(&mut self) -> Result<LinkEvent, ConnectionError> {
         let (received, announced) = (self.recv.received(), self.recv.announced());
         if received == 0 && announced == 0 {
             self.input = Input::Drained;
-            return Ok(Some(Incoming::Ended));
+            return Ok(LinkEvent::Ended);
         }
         // P-17: neither a frame nor a body that is incomplete will ever be complete.
         let (received, expected) = if received == 0 {
@@ -378,7 +407,7 @@ impl Link {
         Err(ConnectionError::Truncated { received, expected })
     }
 
-    fn greet(&mut self) -> Result<Option<Incoming>, ConnectionError> {
+    fn greet(&mut self) -> Result<Option<LinkEvent>, ConnectionError> {
         let bytes = self.recv.unread();
         if let Greeting::Magic { until, timed_out } = self.greeting
             && Preface::starts(bytes)?
@@ -395,14 +424,14 @@ impl Link {
             self.send
                 .set_limits(preface.max_frame, 2 * u64::from(preface.body_limit()));
             self.greeting = Greeting::Done(preface);
-            return Ok(Some(Incoming::Greeted));
+            return Ok(Some(LinkEvent::Greeted));
         }
         let received = bytes.len();
         match (self.input, &self.greeting) {
             // A client that goes before it has said anything: a probe of the port.
             (Input::Ended, _) if received == 0 && self.side == Side::Server => {
                 self.input = Input::Drained;
-                Ok(Some(Incoming::Ended))
+                Ok(Some(LinkEvent::Ended))
             }
             (Input::Ended, _) => Err(HandshakeError::Truncated { received }.into()),
             (_, Greeting::Magic { timed_out: true, .. } | Greeting::Preface { timed_out: true, .. }) => {
@@ -434,44 +463,33 @@ impl Link {
         Ok(())
     }
 
-    /// A frame about the connection.
-    fn receive_own(
+    fn on_ping(&mut self, header: &FrameHeader, now: Instant) -> Result<Option<LinkEvent>, ConnectionError> {
+        self.recv.take_body(header);
+        self.charge(now, Cost::Ping)?;
+        let pong = FrameHeader {
+            aux: header.aux,
+            ..FrameHeader::new(Kind::Pong, CallId(0))
+        };
+        self.send.push_control(pong, &[]);
+        Ok(None)
+    }
+
+    fn on_pong(&mut self, header: &FrameHeader) -> Option<LinkEvent> {
+        self.recv.take_body(header);
+        let asked = self.drain_ping.take_if(|number| *number == header.aux);
+        let asked = asked.or_else(|| self.ping.take_if(|number| *number == header.aux));
+        asked.map(LinkEvent::Pong)
+    }
+
+    /// P-12: read over, but not for nothing.
+    fn on_extension(
         &mut self,
         header: &FrameHeader,
         now: Instant,
-    ) -> Result<Option<Incoming>, ConnectionError> {
-        let body = self.recv.take_body(header);
-        let FrameHeader {
-            kind, aux, body_len, ..
-        } = *header;
-        match kind {
-            Kind::Ping => {
-                self.charge(now, Cost::Ping)?;
-                let header = FrameHeader {
-                    aux,
-                    ..FrameHeader::new(Kind::Pong, CallId(0))
-                };
-                self.send.push_control(header, &[]);
-                Ok(None)
-            }
-            Kind::Pong => {
-                let asked = self.drain_ping.take_if(|number| *number == aux);
-                let asked = asked.or_else(|| self.ping.take_if(|number| *number == aux));
-                Ok(asked.map(Incoming::Pong))
-            }
-            Kind::Goaway => self.receive_goaway(Code::from_number(aux), body).map(Some),
-            // P-12: extensions are read over, but not for nothing. Nothing else comes here.
-            Kind::Call
-            | Kind::Reply
-            | Kind::Failure
-            | Kind::Item
-            | Kind::End
-            | Kind::Credit
-            | Kind::Cancel
-            | Kind::Chunk
-            | Kind::Stop
-            | Kind::Extension(_) => self.charge(now, Cost::Ignored { len: body_len }).map(|()| None),
-        }
+    ) -> Result<Option<LinkEvent>, ConnectionError> {
+        self.recv.take_body(header);
+        let len = header.body_len;
+        self.charge(now, Cost::Ignored { len }).map(|()| None)
     }
 
     /// P-20: what the first frame of a chunked body announces.
@@ -502,7 +520,9 @@ impl Link {
     }
 
     /// P-51
-    fn receive_goaway(&mut self, code: Code, mut body: Bytes) -> Result<Incoming, ConnectionError> {
+    fn on_goaway(&mut self, header: &FrameHeader) -> Result<Option<LinkEvent>, ConnectionError> {
+        let code = Code::from_number(header.aux);
+        let mut body = self.recv.take_body(header);
         let taken = body.try_get_u64().unwrap_or_default();
         let text = read_text(&body);
         match self.goaway_received {
@@ -517,7 +537,7 @@ impl Link {
                 text: text.clone(),
             });
         }
-        Ok(Incoming::Goaway { code, taken, text })
+        Ok(Some(LinkEvent::Goaway { code, taken, text }))
     }
 
     fn send_preface(&mut self) {
@@ -527,20 +547,6 @@ impl Link {
 
     fn is_preface_sent(&self) -> bool {
         self.send.enqueued() > 0
-    }
-}
-
-/// What is not a frame of its own: the end of a body in chunks, or a chunk where none belongs.
-fn receive_chunked(received: Received) -> Result<Incoming, ConnectionError> {
-    match received {
-        Received::Frame(header) => Ok(Incoming::Frame(header)),
-        Received::Body { call, body } => Ok(Incoming::Body { call, body }),
-        Received::Dropped { call } => Ok(Incoming::Dropped(call)),
-        Received::Stray(FrameHeader { call, .. })
-        | Received::Misfit {
-            header: FrameHeader { call, .. },
-            ..
-        } => Err(ProtocolError::ChunkUnexpected { call }.into()),
     }
 }
 

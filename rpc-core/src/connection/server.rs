@@ -14,7 +14,7 @@ use crate::connection::channels::Channels;
 use crate::connection::deadlines::{Earliest, earlier};
 use crate::connection::drive_methods;
 use crate::connection::event::{ChannelSignal, ServerEvent};
-use crate::connection::link::{Incoming, Link};
+use crate::connection::link::{Incoming, Link, LinkEvent};
 use crate::error::{ConnectionError, ProtocolError};
 use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader, Kind};
@@ -336,12 +336,7 @@ impl ServerConnection {
         while let Some(incoming) = self.link.next(now)? {
             let polled = match incoming {
                 Incoming::Frame(header) => self.on_frame(&header, now),
-                other @ (Incoming::Greeted
-                | Incoming::Body { .. }
-                | Incoming::Dropped(_)
-                | Incoming::Goaway { .. }
-                | Incoming::Pong(_)
-                | Incoming::Ended) => self.on_other(other, now),
+                Incoming::Event(event) => self.on_link_event(event, now),
             };
             if !matches!(polled, Ok(None)) {
                 return polled;
@@ -350,27 +345,28 @@ impl ServerConnection {
         Ok(None)
     }
 
-    /// What has come that is no frame of a call.
-    fn on_other(&mut self, incoming: Incoming, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        match incoming {
-            Incoming::Greeted => Ok(Some(ServerEvent::Greeted)),
-            Incoming::Goaway { code, text, .. } => Ok(Some(ServerEvent::Goaway { code, text })),
-            Incoming::Pong(DRAIN_PING) => {
+    fn on_link_event(
+        &mut self,
+        event: LinkEvent,
+        now: Instant,
+    ) -> Result<Option<ServerEvent>, ConnectionError> {
+        match event {
+            LinkEvent::Greeted => Ok(Some(ServerEvent::Greeted)),
+            LinkEvent::Goaway { code, text, .. } => Ok(Some(ServerEvent::Goaway { code, text })),
+            LinkEvent::Pong(DRAIN_PING) => {
                 self.finish_drain();
                 Ok(None)
             }
-            Incoming::Pong(number) => Ok(Some(ServerEvent::Pong(number))),
-            Incoming::Ended => {
+            LinkEvent::Pong(number) => Ok(Some(ServerEvent::Pong(number))),
+            LinkEvent::Ended => {
                 self.on_ended();
                 Ok(self.later.pop_front())
             }
-            Incoming::Body { call, body } => self.on_body(call, body, now),
-            Incoming::Dropped(call) => {
+            LinkEvent::Body { call, body } => self.on_body(call, body, now),
+            LinkEvent::Dropped(call) => {
                 self.on_dropped(call);
                 Ok(None)
             }
-            // The others are on their way here.
-            Incoming::Frame(_) => Ok(None),
         }
     }
 
