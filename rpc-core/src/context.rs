@@ -60,7 +60,7 @@ impl fmt::Display for PeerAddress {
 /// The running of one call, shared between the connection and a worker.
 #[derive(Debug)]
 pub struct CallControl {
-    /// Here and not in each call, as it is the same for all of a slot's calls: counting references from both sides costs more than most of what is done for a call.
+    /// Here and not in each call, as it is the same for all of a slot's calls: their references need not be counted for each.
     peer: Arc<Peer>,
     workers: Arc<dyn Workers>,
     cancelled: AtomicBool,

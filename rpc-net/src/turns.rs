@@ -15,7 +15,7 @@ pub struct Turns {
     taken: u32,
 }
 
-/// Turns in a row, where there are several workers: half a millisecond of reading a long body.
+/// Turns in a row, where there are several workers: about 1 MiB of a long body.
 const IN_A_ROW: u32 = 8;
 
 impl Turns {
