@@ -11,6 +11,7 @@ use rpc_server::Server;
 use tokio::task::JoinSet;
 
 use crate::support::lab::{Event, ExperimentsClient, Lab, pattern, weight};
+use crate::support::raw::{REPLY, RawPeer, call, number};
 use crate::support::{
     Client, builder, client, client_at, failure, serve, socket_path, unique_name, until, within,
 };
@@ -533,4 +534,26 @@ async fn every_connection_of_a_server_is_served_by_the_same_service() {
     })
     .await;
     assert_eq!(server.stats().accepted, 3);
+}
+
+/// A hundred calls that come in one piece, of which the last keeps the connection's thread busy.
+#[test]
+fn of_many_calls_at_once_the_first_are_answered_while_the_last_run() {
+    let lab = Lab::default();
+    let server = serve(&lab);
+    let mut peer = RawPeer::greeted(&server.addresses()[0]);
+    let quick = (0..99).flat_map(|id| call(id, "add", &number(1)));
+    let slow = call(99, "stall", &number(7));
+    peer.send(&quick.chain(slow).collect::<Vec<u8>>());
+    for id in 0..64 {
+        let reply = peer.answer();
+        assert_eq!((reply.kind, reply.call), (REPLY, id), "{reply:?}");
+    }
+    assert!(!lab.saw(Event::Finished(7)));
+    lab.release(7);
+    for id in 64..100 {
+        let reply = peer.answer();
+        assert_eq!((reply.kind, reply.call), (REPLY, id), "{reply:?}");
+    }
+    assert_eq!(lab.sum(), 99);
 }
