@@ -173,7 +173,7 @@ impl Driver {
 
     /// One turn. Whether there is more to do at once.
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Ended> {
-        let before = self.connection.send_queue().transmitted();
+        let transmitted_before = self.connection.send_queue().transmitted();
         let Self {
             calls, connection, ..
         } = self;
@@ -200,7 +200,7 @@ impl Driver {
         again |= self.write(cx, now)?;
         self.memory.report(self.connection.memory());
         let queue = self.connection.send_queue();
-        let has_written = queue.transmitted() > before;
+        let has_written = queue.transmitted() > transmitted_before;
         // Items that waited for room are fetched.
         again |= has_written && !self.flushing.is_empty() && self.connection.takes_items();
         let is_busy = self.connection.in_flight() > 0;
