@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rpc_core::stream::Hook;
 use rpc_core::{CallId, Limits};
-use rpc_net::{Address, Socket};
+use rpc_net::{Address, BulkOnly, Socket};
 
 use crate::calls::{Calls, Outgoing, Start};
 use crate::error::Lost;
@@ -281,6 +281,19 @@ impl State {
             }
         }
         Ok(Written::All)
+    }
+
+    /// Gives the kernel's buffers the length that is good for what is under way.
+    pub(crate) fn adapt_buffers(&mut self) {
+        let connection = &self.calls.connection;
+        let bulk = BulkOnly {
+            sending: connection.sends_bulk_only(),
+            receiving: connection.receives_bulk_only(),
+        };
+        if let Some(socket) = &mut self.socket {
+            // All works with any length.
+            let _ = socket.adapt_buffers(bulk);
+        }
     }
 
     /// Whether nothing is left to do.

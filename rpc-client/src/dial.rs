@@ -21,7 +21,7 @@ pub(crate) async fn dial(
     keep_alive: Option<Arc<KeepAlive>>,
 ) -> Result<Arc<Shared>, ConnectError> {
     let after = settings.connect_timeout;
-    let socket = timeout(after, rpc_net::connect(address))
+    let mut socket = timeout(after, rpc_net::connect(address))
         .await
         .map_err(|_| ConnectError::Timeout {
             address: address.clone(),

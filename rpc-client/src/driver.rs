@@ -98,7 +98,8 @@ impl Driver {
         let paused = self.read(cx)?;
         self.expire(cx)?;
         let mut again = self.write(cx, paused)?;
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
+        state.adapt_buffers();
         if state.is_finished() {
             return Ok(Turn::Finished);
         }

@@ -673,3 +673,26 @@ fn chunks_grow_where_nothing_else_is_sent_and_are_short_again_when_something_is(
         assert!((1..=WAIT).contains(&queue.committed_len()));
     }
 }
+
+#[test]
+fn a_mebibyte_is_ready_where_nothing_else_was_sent_for_long_and_a_chunk_when_something_is() {
+    let mut queue = limited(u64::MAX);
+    push(&mut queue, Kind::Reply, 1, 64 << 20);
+    while !queue.is_bulk_only() {
+        assert!(queue.committed_len() <= WAIT + MAX_FRAME as usize);
+        write(&mut queue, 8, usize::MAX);
+    }
+    assert!(queue.transmitted() > 8 << 20, "{}", queue.transmitted());
+    write(&mut queue, 8, 1);
+    let ready = (768 << 10)..=(1 << 20) + 8 * HEADER_LEN;
+    assert!(
+        ready.contains(&queue.committed_len()),
+        "{}",
+        queue.committed_len()
+    );
+    push(&mut queue, Kind::Reply, 2, 16);
+    assert!(!queue.is_bulk_only());
+    let committed = queue.committed_len();
+    write(&mut queue, 16, committed);
+    assert!(queue.committed_len() <= WAIT, "{}", queue.committed_len());
+}

@@ -8,8 +8,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::archive::aligned_copy;
 use crate::buffer::{ALIGNMENT, RecvBuffer, aligned_memory};
 use crate::error::DecodeError;
-use crate::header::{FrameHeader, HEADER_LEN, Kind};
+use crate::header::{Flags, FrameHeader, HEADER_LEN, Kind};
 use crate::id::CallId;
+use crate::send_queue::BULK_CHUNKS;
 
 /// What has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Inbox {
     reading: Option<Reading>,
     /// Whether a large chunk is likely to be next, of which as little as possible shall be read into the buffer.
     chunk_expected: bool,
+    /// Chunks in a row, with no other frame between them than the first ones of bodies.
+    undisturbed: u32,
     copied: u64,
     spent: Spent,
 }
@@ -122,6 +125,9 @@ impl Inbox {
             self.take_body(&header);
             return Ok(Some(Received::Stray(header)));
         }
+        if !header.flags.contains(Flags::CHUNKED) {
+            self.undisturbed = 0;
+        }
         Ok(Some(Received::Frame(header)))
     }
 
@@ -157,6 +163,7 @@ impl Inbox {
                 return Ok(None);
             }
             self.buffer.consume(HEADER_LEN);
+            self.undisturbed = self.undisturbed.saturating_add(1);
             self.reading = Some(Reading::new(&header));
         }
     }
@@ -203,6 +210,11 @@ impl Inbox {
         position
             .map(|position| self.bodies.swap_remove(position))
             .is_some()
+    }
+
+    /// Whether nothing but chunks has arrived for so long that small frames are rare.
+    pub fn is_bulk_only(&self) -> bool {
+        self.undisturbed >= BULK_CHUNKS
     }
 
     /// Whether chunks of a body of that call are to come.

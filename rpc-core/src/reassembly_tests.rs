@@ -652,3 +652,30 @@ fn no_more_memory_is_kept_than_was_asked_for_but_that_of_the_last_body() {
     body(&mut inbox, 1, 1 << 20);
     assert!(inbox.spent.bodies.is_empty());
 }
+
+#[test]
+fn a_stream_of_chunks_alone_is_noticed_until_another_frame_comes() {
+    let mut inbox = Inbox::new();
+    let receive = |inbox: &mut Inbox, bytes: &[u8]| {
+        inbox.spare().put_slice(bytes);
+        while let Some(received) = next(inbox).unwrap() {
+            if let Received::Frame(Frame { header, body }) = received
+                && header.flags.contains(Flags::CHUNKED)
+            {
+                inbox.begin(header.call, &body, header.aux);
+            }
+        }
+    };
+    for call in 0..BULK_CHUNKS / 8 {
+        assert!(!inbox.is_bulk_only(), "{call}");
+        receive(&mut inbox, &first(call, 100, 900));
+        for _ in 0..8 {
+            receive(&mut inbox, &chunk(call, 100));
+        }
+    }
+    assert!(inbox.is_bulk_only());
+    receive(&mut inbox, &first(1, 100, 200));
+    assert!(inbox.is_bulk_only(), "it begins a body");
+    receive(&mut inbox, &frame(header(PLAIN, 1, 16)));
+    assert!(!inbox.is_bulk_only());
+}

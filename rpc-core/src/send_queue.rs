@@ -35,6 +35,10 @@ const REST_LEN: usize = CHUNK_LEN / 4;
 /// After how many chunks without another frame between them they double in length, and how often.
 const CALM_CHUNKS: u32 = 32;
 const DOUBLINGS: u32 = 2;
+/// After how many chunks without another frame between them, a dozen MiB or more, small frames are taken to be rare: what the kernel holds may then be more.
+pub(crate) const BULK_CHUNKS: u32 = 4 * CALM_CHUNKS;
+/// What is committed then leaves in fewer and longer writes: a MiB, as much as the kernel's buffers take at once.
+const BULK_READY: usize = 3 * (CHUNK_LEN << DOUBLINGS);
 
 impl SendQueue {
     /// An empty queue.
@@ -148,6 +152,11 @@ impl SendQueue {
         self.undisturbed >= CALM_CHUNKS
     }
 
+    /// Whether nothing but bulks has had anything to send for so long that small frames are rare.
+    pub fn is_bulk_only(&self) -> bool {
+        self.undisturbed >= BULK_CHUNKS
+    }
+
     /// Bytes that have ever been committed: the offset in the stream at which the next frame will start.
     pub fn enqueued(&self) -> u64 {
         self.pieces.enqueued
@@ -169,9 +178,9 @@ impl SendQueue {
         self.bulks.release();
     }
 
-    /// Commits chunks: one when no more is left to write than leaves together with it ([`REST_LEN`]), and one for every [`CHUNK_LEN`] bytes of other frames, which could otherwise keep bulks back for good.
+    /// Commits chunks: one when no more is left to write than leaves together with it ([`REST_LEN`], or [`BULK_READY`]), and one for every [`CHUNK_LEN`] bytes of other frames, which could otherwise keep bulks back for good.
     fn commit(&mut self) {
-        while !self.bulks.is_empty() && (self.pieces.unsent <= REST_LEN || self.is_chunk_due()) {
+        while !self.bulks.is_empty() && (self.pieces.unsent <= self.ready_len() || self.is_chunk_due()) {
             // Where nobody else has had anything to send for a while, nobody waits for a longer chunk.
             let chunk_len = CHUNK_LEN << (self.undisturbed / CALM_CHUNKS).min(DOUBLINGS);
             self.undisturbed = self.undisturbed.saturating_add(1);
@@ -181,6 +190,11 @@ impl SendQueue {
             }
             self.last_chunk = self.pieces.enqueued;
         }
+    }
+
+    /// How much may be committed when the next chunk is.
+    fn ready_len(&self) -> usize {
+        if self.is_bulk_only() { BULK_READY } else { REST_LEN }
     }
 
     fn is_chunk_due(&self) -> bool {

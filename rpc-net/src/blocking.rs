@@ -12,8 +12,8 @@ use socket2::{Domain, SockAddr, SockRef, Type};
 
 use crate::address::Address;
 use crate::dial::{DialError, DialErrorKind, interleave, refuse_own_end, tcp_kind, unix_kind};
+use crate::kernel_buffers::NOT_SENT;
 use crate::receive_buffer::ReceiveBuffer;
-use crate::socket::NOT_SENT;
 
 /// One connected socket, TCP or Unix, whose reads wait in the kernel.
 ///

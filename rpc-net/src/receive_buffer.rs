@@ -39,7 +39,7 @@ impl ReceiveBuffer {
 }
 
 /// Whether the peer is on this machine: its address is a loopback one, or the socket's own.
-fn is_near(socket: &SockRef<'_>, peer: IpAddr) -> io::Result<bool> {
+pub(crate) fn is_near(socket: &SockRef<'_>, peer: IpAddr) -> io::Result<bool> {
     if peer.to_canonical().is_loopback() {
         return Ok(true);
     }

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::kernel_buffers::{BulkOnly, KernelBuffers, NOT_SENT};
 use crate::receive_buffer::ReceiveBuffer;
 use crate::unix_socket::{UnixSocket, receive};
 
@@ -27,6 +28,7 @@ use crate::unix_socket::{UnixSocket, receive};
 #[derive(Debug)]
 pub struct Socket {
     inner: Inner,
+    buffers: KernelBuffers,
 }
 
 #[derive(Debug)]
@@ -35,9 +37,6 @@ enum Inner {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixSocket),
 }
-
-/// Bytes that the kernel takes of a TCP socket beyond those that are on their way. What it has taken nothing can overtake, and by itself it takes megabytes.
-pub(crate) const NOT_SENT: u32 = 128 << 10;
 
 impl Socket {
     /// Takes over a connected TCP socket of the standard library.
@@ -89,12 +88,14 @@ impl Socket {
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT);
         Ok(Self {
             inner: Inner::Tcp(stream, peer),
+            buffers: KernelBuffers::default(),
         })
     }
 
     pub(crate) fn from_tokio_unix(stream: UnixStream) -> io::Result<Self> {
         Ok(Self {
             inner: Inner::Unix(UnixSocket::new(stream)?),
+            buffers: KernelBuffers::default(),
         })
     }
 
@@ -208,10 +209,36 @@ impl Socket {
     /// # Errors
     ///
     /// The kernel refused.
-    pub fn set_receive_buffer(&self, buffer: ReceiveBuffer) -> io::Result<()> {
-        match &self.inner {
-            Inner::Tcp(stream, peer) => buffer.apply(&SockRef::from(stream), *peer),
-            Inner::Unix(_) => Ok(()),
+    pub fn set_receive_buffer(&mut self, buffer: ReceiveBuffer) -> io::Result<()> {
+        let Self { inner, buffers } = self;
+        match inner {
+            Inner::Tcp(stream, peer) => buffers.set_receive(buffer, Some((&SockRef::from(&*stream), *peer))),
+            Inner::Unix(_) => buffers.set_receive(buffer, None),
+        }
+    }
+
+    /// Takes note of what is under way. With nothing but long bodies, and a peer on this machine, the kernel's buffers are longer than usual; but for a
+    /// receive buffer that was set to something else than [`ByDistance`](ReceiveBuffer::ByDistance).
+    ///
+    /// It costs nothing as long as nothing has changed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused; all works without.
+    #[inline]
+    pub fn adapt_buffers(&mut self, bulk: BulkOnly) -> io::Result<()> {
+        if !self.buffers.is_other(bulk) {
+            return Ok(());
+        }
+        self.change_buffers(bulk)
+    }
+
+    #[cold]
+    fn change_buffers(&mut self, bulk: BulkOnly) -> io::Result<()> {
+        let Self { inner, buffers } = self;
+        match inner {
+            Inner::Tcp(stream, peer) => buffers.adapt_tcp(bulk, &SockRef::from(&*stream), *peer),
+            Inner::Unix(stream) => buffers.adapt_unix(bulk, &SockRef::from(stream.std())),
         }
     }
 

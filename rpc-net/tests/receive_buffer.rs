@@ -11,7 +11,7 @@ fn size(socket: &Socket) -> usize {
     SockRef::from(socket).recv_buffer_size().expect("a size") / 2
 }
 
-fn set(socket: &Socket, buffer: ReceiveBuffer) -> usize {
+fn set(socket: &mut Socket, buffer: ReceiveBuffer) -> usize {
     socket.set_receive_buffer(buffer).expect("a buffer");
     size(socket)
 }
@@ -27,9 +27,9 @@ async fn of_a_peer_on_the_same_machine_little_is_kept() {
     }
     for address in addresses {
         let (client, server) = connected(&address).await;
-        for socket in [client, server] {
+        for mut socket in [client, server] {
             assert_eq!(
-                set(&socket, ReceiveBuffer::ByDistance),
+                set(&mut socket, ReceiveBuffer::ByDistance),
                 ReceiveBuffer::NEAR,
                 "{address}"
             );
@@ -39,18 +39,18 @@ async fn of_a_peer_on_the_same_machine_little_is_kept() {
 
 #[tokio::test]
 async fn a_number_is_what_the_kernel_is_told_and_without_one_it_decides() {
-    let (client, server) = connected(&address("tcp://127.0.0.1:0")).await;
+    let (mut client, mut server) = connected(&address("tcp://127.0.0.1:0")).await;
     let before = size(&client);
-    assert_eq!(set(&client, ReceiveBuffer::Kernel), before);
-    assert_eq!(set(&server, ReceiveBuffer::Bytes(40_000)), 40_000);
+    assert_eq!(set(&mut client, ReceiveBuffer::Kernel), before);
+    assert_eq!(set(&mut server, ReceiveBuffer::Bytes(40_000)), 40_000);
 }
 
 #[tokio::test]
 async fn unix_sockets_have_no_such_buffer_and_do_not_mind() {
     let directory = TempDir::new();
-    let (client, _server) = connected(&rpc_net::Address::Unix(directory.join("socket"))).await;
+    let (mut client, _server) = connected(&rpc_net::Address::Unix(directory.join("socket"))).await;
     let before = size(&client);
-    assert_eq!(set(&client, ReceiveBuffer::Bytes(40_000)), before);
+    assert_eq!(set(&mut client, ReceiveBuffer::Bytes(40_000)), before);
 }
 
 /// An address of this machine that is not a loopback one, if it has any: the one that it would send from. Nothing is sent.

@@ -18,7 +18,7 @@ use rpc_core::connection::{ServerConnection, ServerEvent};
 use rpc_core::header::Flags;
 use rpc_core::incoming::{Completed, Outcome};
 use rpc_core::{CallId, Code, Metadata, MethodId, Peer};
-use rpc_net::{Socket, Turns};
+use rpc_net::{BulkOnly, Socket, Turns};
 
 use crate::acceptor::Admission;
 use crate::calls::{Arrival, Calls};
@@ -132,7 +132,7 @@ impl Future for Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(socket: Socket, admission: Admission, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(mut socket: Socket, admission: Admission, shared: &Arc<Shared>) -> Self {
         let ready = Arc::new(ReadyList::default());
         let registration = shared.shutdown.register(&ready);
         let peer: Arc<Peer> = Arc::new(crate::peer::describe(&socket));
@@ -198,6 +198,7 @@ impl Driver {
         self.leave_when_done();
         let was_full = self.is_full();
         again |= self.write(cx, now)?;
+        self.adapt_buffers();
         self.memory.report(self.connection.memory());
         let queue = self.connection.send_queue();
         let has_written = queue.transmitted() > transmitted_before;
@@ -536,6 +537,16 @@ impl Driver {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// Gives the kernel's buffers the length that is good for what is under way.
+    fn adapt_buffers(&mut self) {
+        let bulk = BulkOnly {
+            sending: self.connection.sends_bulk_only(),
+            receiving: self.connection.receives_bulk_only(),
+        };
+        // All works with any length.
+        let _ = self.socket.adapt_buffers(bulk);
     }
 
     /// Reads and discards until the peer has closed too.

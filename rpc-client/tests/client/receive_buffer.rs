@@ -7,7 +7,7 @@ use rpc_client::{ChannelBuilder, ReceiveBuffer};
 use socket2::SockRef;
 use tokio::task::spawn_blocking;
 
-use crate::raw_server::{Connection, REPLY, RawServer, archive_of_bytes};
+use crate::raw_server::{CHUNK, Connection, REPLY, RawServer, archive_of_bytes};
 use crate::{ProbeClient, builder, within};
 
 /// Bytes of a server that the kernel takes while the client's only thread is busy, which is this one.
@@ -19,6 +19,26 @@ async fn taken(builder: ChannelBuilder) -> usize {
     let client = ProbeClient::new(channel.unwrap());
     let call = tokio::spawn(client.fill(0).owned());
     answer_at_length(&mut connection).await;
+    assert_eq!(within(call).await.unwrap().unwrap().len(), LONG);
+    fill(connection.0.into_std().unwrap())
+}
+
+/// Likewise, with nothing but chunks before.
+async fn taken_after_chunks(builder: ChannelBuilder) -> usize {
+    let server = RawServer::bind().await;
+    let address = server.address();
+    let (channel, mut connection) =
+        within(async { tokio::join!(builder.connect(&address), server.accept_greeted(16)) }).await;
+    let client = ProbeClient::new(channel.unwrap());
+    let call = tokio::spawn(client.fill(0).owned());
+    let id = within(connection.frame()).await.call;
+    let body = archive_of_bytes(vec![0; LONG]);
+    let mut chunks = body.chunks(32 << 10);
+    let total = u32::try_from(body.len()).unwrap();
+    within(connection.send(REPLY, 1, id, total, chunks.next().unwrap())).await;
+    for chunk in chunks {
+        within(connection.send(CHUNK, 0, id, 0, chunk)).await;
+    }
     assert_eq!(within(call).await.unwrap().unwrap().len(), LONG);
     fill(connection.0.into_std().unwrap())
 }
@@ -43,6 +63,12 @@ const LONG: usize = 8 << 20;
 async fn answer_at_length(connection: &mut Connection) {
     let call = within(connection.frame()).await.call;
     within(connection.send(REPLY, 0, call, 0, &archive_of_bytes(vec![0; LONG]))).await;
+}
+
+/// Whether the kernel grants a receive buffer of a MiB.
+fn grants_a_mebibyte() -> bool {
+    let most = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap();
+    most.trim().parse::<usize>().unwrap() >= 1 << 20
 }
 
 /// Writes until nothing more is taken.
@@ -77,4 +103,14 @@ async fn the_blocking_client_keeps_as_much() {
     let default = taken_without_runtime(builder()).await;
     assert!(little < default / 2, "{little} {default}");
     assert!(default.abs_diff(near) < near / 2, "{default} {near}");
+}
+
+#[tokio::test]
+async fn more_is_kept_after_nothing_but_long_bodies() {
+    let before = taken(builder()).await;
+    let during = taken_after_chunks(builder()).await;
+    let asked_for =
+        taken_after_chunks(builder().receive_buffer(ReceiveBuffer::Bytes(ReceiveBuffer::NEAR))).await;
+    assert!(during > 2 * before || !grants_a_mebibyte(), "{before} {during}");
+    assert!(asked_for.abs_diff(before) < before / 2, "{before} {asked_for}");
 }

@@ -49,6 +49,16 @@ macro_rules! drive_methods {
             &self.link.send
         }
 
+        /// Whether nothing but long bodies has been sent for so long that small frames are rare.
+        pub fn sends_bulk_only(&self) -> bool {
+            self.link.send.is_bulk_only()
+        }
+
+        /// Whether nothing but long bodies has arrived for so long that small frames are rare.
+        pub fn receives_bulk_only(&self) -> bool {
+            self.link.recv.is_bulk_only()
+        }
+
         /// Fills `slices` for one vectored write; see [`SendQueue::io_slices`](crate::send_queue::SendQueue::io_slices).
         pub fn io_slices<'a>(&'a self, slices: &mut [std::io::IoSlice<'a>]) -> usize {
             self.link.send.io_slices(slices)

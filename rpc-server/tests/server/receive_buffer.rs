@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::lab::Lab;
-use crate::support::raw::{FAILURE, PREFACE, call};
+use crate::support::raw::{CALL, FAILURE, PREFACE, call, call_body, chunked, method_id};
 use crate::support::{builder, within};
 
 /// Bytes of a client that the kernel takes while the server's only thread is busy, which is this one.
@@ -31,7 +31,29 @@ async fn taken(builder: ServerBuilder) -> usize {
         let mut text = vec![0; text as usize];
         within(client.read_exact(&mut text)).await.unwrap();
     }
-    let mut client = client.into_std().unwrap();
+    fill(client.into_std().unwrap())
+}
+
+/// Likewise, after a body in so many chunks that the server takes small calls to be rare.
+async fn taken_after_chunks(builder: ServerBuilder) -> usize {
+    let server = builder.listen("tcp://127.0.0.1:0").start_here().unwrap();
+    let Address::Tcp { host, port } = &server.addresses()[0] else {
+        unreachable!("it listens on TCP");
+    };
+    let mut client = TcpStream::connect((host.as_str(), *port)).await.unwrap();
+    client.write_all(&PREFACE).await.unwrap();
+    within(client.read_exact(&mut [0; 32])).await.unwrap();
+    let body = call_body(method_id("echo"), 0, &[0; 20_000]);
+    within(client.write_all(&chunked(CALL, 0, 0, &body, 128)))
+        .await
+        .unwrap();
+    // No archive, so what comes back is short.
+    within(client.read_exact(&mut [0; 16])).await.unwrap();
+    fill(client.into_std().unwrap())
+}
+
+/// Writes until nothing more is taken.
+fn fill(mut client: std::net::TcpStream) -> usize {
     // Of this end the kernel takes no more than it can send.
     SockRef::from(&client).set_tcp_notsent_lowat(1).unwrap();
     let mut taken = 0;
@@ -53,4 +75,14 @@ async fn as_much_is_kept_as_the_setting_says() {
     let default = taken(builder(&lab)).await;
     assert!(little < default / 2, "{little} {default}");
     assert!(default.abs_diff(near) < near / 2, "{default} {near}");
+}
+
+#[tokio::test]
+async fn more_is_kept_after_nothing_but_long_bodies() {
+    let lab = Lab::default();
+    let before = taken(builder(&lab)).await;
+    let during = taken_after_chunks(builder(&lab)).await;
+    let most = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap();
+    let is_granted = most.trim().parse::<usize>().unwrap() >= 1 << 20;
+    assert!(during > 2 * before || !is_granted, "{before} {during}");
 }
