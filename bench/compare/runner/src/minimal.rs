@@ -11,7 +11,7 @@ use crate::order::rotated;
 use crate::peers::{CAPNP, PROTOC, Peer, Tool};
 use crate::places::Places;
 use crate::programs::first_error;
-use crate::results::{Build, Failed, Results};
+use crate::results::{BUILDS, Build, Failed, Results};
 use crate::say;
 
 /// A smallest service.
@@ -91,7 +91,7 @@ pub(crate) fn measure(
                 Ok(build) => results.builds.push(build),
                 Err(error) => results.failures.push(Failed {
                     peer: minimal.name.to_owned(),
-                    cell: "W9".to_owned(),
+                    cell: BUILDS.to_owned(),
                     repetition,
                     error: places.anonymous(&error.to_string()),
                 }),

@@ -1,14 +1,15 @@
 //! Options: the command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use harness::{Result, Workload};
+use harness::{Failure, Result, Workload};
 
 use crate::peers::{PEERS, Peer};
 use crate::places::Places;
 
 /// How it is called.
-const USAGE: &str = "usage: compare [run|render|readme-table] [--short] [--again N] [--peers a,b] [--workloads W1,W9] [--repetitions N] \
+const USAGE: &str = "usage: compare [run|render|readme-table] [--short] [--again N|W9] [--peers a,b] [--workloads W1,W9] [--repetitions N] \
 [--out DIR] [--render-only] [--draft] [--load-before L]";
 
 /// Repetitions that are published.
@@ -39,11 +40,31 @@ pub(crate) struct Options {
     /// W9, which is no program's.
     pub(crate) builds: bool,
     pub(crate) repetitions: u32,
-    /// The one repetition, counted from 1, of what was measured before that is measured anew, since something disturbed it.
-    pub(crate) again: Option<u32>,
+    /// What of earlier results is measured anew, since something disturbed it.
+    pub(crate) again: Option<Again>,
     /// The load of the machine before anything was started or built.
     pub(crate) load_before: Option<f64>,
     pub(crate) places: Places,
+}
+
+/// A part of a run that can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// One repetition, counted from 1, of all but the builds.
+    Repetition(u32),
+    /// All builds (W9).
+    Builds,
+}
+
+impl FromStr for Again {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "W9" => Ok(Self::Builds),
+            number => Ok(Self::Repetition(number.parse()?)),
+        }
+    }
 }
 
 impl Options {
@@ -126,6 +147,13 @@ mod tests {
 
     fn parse(line: &str) -> Result<Options> {
         Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_repetition_or_the_builds_are_measured_again() {
+        assert_eq!(parse("--again 2").unwrap().again, Some(Again::Repetition(2)));
+        assert_eq!(parse("--again W9").unwrap().again, Some(Again::Builds));
+        assert!(parse("--again W1").is_err());
     }
 
     #[test]

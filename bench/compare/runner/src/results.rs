@@ -57,6 +57,9 @@ pub(crate) struct Run {
     pub(crate) report: Report,
 }
 
+/// The name of the builds among the cells.
+pub(crate) const BUILDS: &str = "W9";
+
 /// A clean release build of a smallest service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Build {
@@ -75,10 +78,17 @@ impl Results {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Drops what a repetition has found.
+    /// Drops what a repetition has found, but for its builds.
     pub(crate) fn forget(&mut self, repetition: u32) {
         self.runs.retain(|run| run.repetition != repetition);
-        self.failures.retain(|failed| failed.repetition != repetition);
+        self.failures
+            .retain(|failed| failed.repetition != repetition || failed.cell == BUILDS);
+    }
+
+    /// Drops what the builds have found.
+    pub(crate) fn forget_builds(&mut self) {
+        self.builds.clear();
+        self.failures.retain(|failed| failed.cell != BUILDS);
     }
 
     /// Writes it, a run per line, so that changes can be looked at.
@@ -166,6 +176,22 @@ pub(crate) mod tests {
         results.forget(0);
         let left: Vec<u32> = results.runs.iter().map(|run| run.repetition).collect();
         assert_eq!(left, [1]);
+    }
+
+    #[test]
+    fn builds_are_forgotten_by_themselves() {
+        let mut results = results(Vec::new());
+        let failed = |cell: &str| Failed {
+            peer: "ours".to_owned(),
+            cell: cell.to_owned(),
+            repetition: 0,
+            error: String::new(),
+        };
+        results.failures = vec![failed("W1 tcp ct"), failed(BUILDS)];
+        results.forget(0);
+        assert_eq!(results.failures.len(), 1);
+        results.forget_builds();
+        assert_eq!(results.failures.len(), 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use harness::Result;
 use crate::machine::Machine;
 use crate::matrix::{self, Cell};
 use crate::noise::noise;
-use crate::options::{ENOUGH, Options};
+use crate::options::{Again, ENOUGH, Options};
 use crate::order::rotated;
 use crate::peers::OURS;
 use crate::programs::{self, Program};
@@ -19,8 +19,8 @@ use crate::{execute, minimal, render, say};
 /// Builds, measures, writes, renders. Fails where something was wrong that is not this machine's lack of a tool.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     execute::check_tools()?;
-    if let Some(number) = options.again {
-        return run_again(options, number);
+    if let Some(again) = options.again {
+        return run_again(options, again);
     }
     let mut machine = Machine::look(options.load_before);
     let (programs, left_out) = programs::build(&options.peers, &options.places);
@@ -28,25 +28,35 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut results = empty(options, machine, left_out);
     measure(options, &programs, &mut results)?;
     if options.builds {
-        minimal::measure(
-            &options.peers,
-            options.short,
-            options.repetitions,
-            &options.places,
-            &mut results,
-        );
+        measure_builds(options, &mut results);
     }
     finish(options, results)
 }
 
-/// Measures one repetition of earlier results anew, on the same machine and with the same peers. Builds (W9) stay as they are.
-fn run_again(options: &Options, number: u32) -> Result<ExitCode> {
+fn measure_builds(options: &Options, results: &mut Results) {
+    minimal::measure(
+        &options.peers,
+        options.short,
+        options.repetitions,
+        &options.places,
+        results,
+    );
+}
+
+/// Measures a part of earlier results anew, on the same machine and with the same peers.
+fn run_again(options: &Options, again: Again) -> Result<ExitCode> {
     let mut results = Results::read(&options.places.results())?;
     if !options.is_complete() || options.short != results.short {
-        return Err("a repetition is measured anew as a whole: without --peers and --workloads, and --short if it was".into());
+        return Err(
+            "what is measured anew is so as a whole: without --peers and --workloads, and --short if it was"
+                .into(),
+        );
     }
-    let repetition = number.checked_sub(1).filter(|index| *index < results.repetitions);
-    let repetition = repetition.ok_or_else(|| format!("there is no repetition {number}"))?;
+    if let Again::Repetition(number) = again
+        && !(1..=results.repetitions).contains(&number)
+    {
+        return Err(format!("there is no repetition {number}").into());
+    }
     let mut machine = Machine::look(options.load_before);
     let (programs, left_out) = programs::build(&options.peers, &options.places);
     let names = |left_out: &[LeftOut]| left_out.iter().map(|peer| peer.peer.clone()).collect::<Vec<_>>();
@@ -54,10 +64,18 @@ fn run_again(options: &Options, number: u32) -> Result<ExitCode> {
         return Err("another machine or other peers: nothing of that can stand beside the rest".into());
     }
     machine.watch();
-    results.machine.take_load(&machine, repetition == 0);
-    results.forget(repetition);
-    let cells = matrix::cells(options.short, &options.workloads);
-    measure_repetition(options, &programs, &cells, repetition, &mut results);
+    results.machine.take_load(&machine, again == Again::Repetition(1));
+    match again {
+        Again::Repetition(number) => {
+            results.forget(number - 1);
+            let cells = matrix::cells(options.short, &options.workloads);
+            measure_repetition(options, &programs, &cells, number - 1, &mut results);
+        }
+        Again::Builds => {
+            results.forget_builds();
+            measure_builds(options, &mut results);
+        }
+    }
     finish(options, results)
 }
 
