@@ -46,7 +46,9 @@ async fn taken(from: &Socket, to: &Socket) -> usize {
 async fn usual() -> (Socket, Socket) {
     let (mut client, mut server) = connected(&address("tcp://127.0.0.1:0")).await;
     for socket in [&mut client, &mut server] {
-        socket.set_receive_buffer(ReceiveBuffer::ByDistance).expect("a buffer");
+        socket
+            .set_receive_buffer(ReceiveBuffer::ByDistance)
+            .expect("a buffer");
     }
     (client, server)
 }
