@@ -31,7 +31,7 @@ pub(crate) struct KernelBuffers {
 
 /// Bytes that the kernel takes of a TCP socket beyond those that are on their way. What it has taken nothing can overtake, and by itself it takes megabytes.
 pub(crate) const NOT_SENT: u32 = 128 << 10;
-/// Likewise, with nothing but long bodies under way. Half as much brings two thirds of the gain.
+/// Likewise, with nothing but long bodies under way. Half as much brings less.
 const BULK_NOT_SENT: u32 = 1 << 20;
 /// The receive buffer that goes with it, and its window: the kernel doubles what it is told.
 const BULK_RECEIVE: usize = 1 << 20;

@@ -3,20 +3,25 @@
 use std::io::{self, Write};
 use std::net::TcpStream;
 
-use rpc_client::{ChannelBuilder, ReceiveBuffer};
+use rpc_client::{Channel, ChannelBuilder, ReceiveBuffer};
 use socket2::SockRef;
 use tokio::task::spawn_blocking;
 
 use crate::raw_server::{CHUNK, Connection, REPLY, RawServer, archive_of_bytes};
 use crate::{ProbeClient, builder, within};
 
-/// Bytes of a server that the kernel takes while the client's only thread is busy, which is this one.
-async fn taken(builder: ChannelBuilder) -> usize {
+/// A client, and its server's end of the connection.
+async fn greeted(builder: ChannelBuilder) -> (ProbeClient<Channel>, Connection) {
     let server = RawServer::bind().await;
     let address = server.address();
-    let (channel, mut connection) =
+    let (channel, connection) =
         within(async { tokio::join!(builder.connect(&address), server.accept_greeted(16)) }).await;
-    let client = ProbeClient::new(channel.unwrap());
+    (ProbeClient::new(channel.unwrap()), connection)
+}
+
+/// Bytes of a server that the kernel takes while the client's only thread is busy, which is this one.
+async fn taken(builder: ChannelBuilder) -> usize {
+    let (client, mut connection) = greeted(builder).await;
     let call = tokio::spawn(client.fill(0).owned());
     answer_at_length(&mut connection).await;
     assert_eq!(within(call).await.unwrap().unwrap().len(), LONG);
@@ -25,11 +30,7 @@ async fn taken(builder: ChannelBuilder) -> usize {
 
 /// Likewise, with nothing but chunks before.
 async fn taken_after_chunks(builder: ChannelBuilder) -> usize {
-    let server = RawServer::bind().await;
-    let address = server.address();
-    let (channel, mut connection) =
-        within(async { tokio::join!(builder.connect(&address), server.accept_greeted(16)) }).await;
-    let client = ProbeClient::new(channel.unwrap());
+    let (client, mut connection) = greeted(builder).await;
     let call = tokio::spawn(client.fill(0).owned());
     let id = within(connection.frame()).await.call;
     let body = archive_of_bytes(vec![0; LONG]);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use rpc_server::{Address, ReceiveBuffer, ServerBuilder};
+use rpc_server::{Address, ReceiveBuffer, Server, ServerBuilder};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,8 +11,8 @@ use crate::support::lab::Lab;
 use crate::support::raw::{CALL, FAILURE, PREFACE, call, call_body, chunked, method_id};
 use crate::support::{builder, within};
 
-/// Bytes of a client that the kernel takes while the server's only thread is busy, which is this one.
-async fn taken(builder: ServerBuilder) -> usize {
+/// A server, and a client that has greeted it.
+async fn greeted(builder: ServerBuilder) -> (Server, TcpStream) {
     let server = builder.listen("tcp://127.0.0.1:0").start_here().unwrap();
     let Address::Tcp { host, port } = &server.addresses()[0] else {
         unreachable!("it listens on TCP");
@@ -20,6 +20,12 @@ async fn taken(builder: ServerBuilder) -> usize {
     let mut client = TcpStream::connect((host.as_str(), *port)).await.unwrap();
     client.write_all(&PREFACE).await.unwrap();
     within(client.read_exact(&mut [0; 32])).await.unwrap();
+    (server, client)
+}
+
+/// Bytes of a client that the kernel takes while the server's only thread is busy, which is this one.
+async fn taken(builder: ServerBuilder) -> usize {
+    let (_server, mut client) = greeted(builder).await;
     // After so many bytes the kernel has found out how much it would like to keep.
     for id in 0..40 {
         let too_long = call(id, "add", &[0; 200 << 10]);
@@ -36,13 +42,7 @@ async fn taken(builder: ServerBuilder) -> usize {
 
 /// Likewise, after a body in so many chunks that the server takes small calls to be rare.
 async fn taken_after_chunks(builder: ServerBuilder) -> usize {
-    let server = builder.listen("tcp://127.0.0.1:0").start_here().unwrap();
-    let Address::Tcp { host, port } = &server.addresses()[0] else {
-        unreachable!("it listens on TCP");
-    };
-    let mut client = TcpStream::connect((host.as_str(), *port)).await.unwrap();
-    client.write_all(&PREFACE).await.unwrap();
-    within(client.read_exact(&mut [0; 32])).await.unwrap();
+    let (_server, mut client) = greeted(builder).await;
     let body = call_body(method_id("echo"), 0, &[0; 20_000]);
     within(client.write_all(&chunked(CALL, 0, 0, &body, 128)))
         .await
