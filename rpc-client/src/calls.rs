@@ -345,6 +345,11 @@ impl Calls {
         self.connection.waiting() == 0 && self.connection.send_queue().is_empty() && self.ended_together <= 1
     }
 
+    /// Whether frames that are queued are likely to be followed by others, of callers that are ready to run.
+    pub(crate) fn may_gather(&self) -> bool {
+        self.connection.waiting() > 1 || self.ended_together > 1
+    }
+
     /// Why the connection has ended in good order.
     pub(crate) fn farewell(&self) -> Lost {
         match self.goodbye.clone() {

@@ -160,12 +160,13 @@ impl Driver {
 
     /// Writes what is queued. Whether there was more than that for one turn.
     ///
-    /// With more than one call in flight, the first turn only asks for another one: callers that are ready to run queue their calls in
-    /// between, and one write carries all. A call that is alone would pay for that with its latency, so it does not wait. Neither does one while so much arrives
+    /// With more than one call in flight, or after several have ended together, the first turn only asks for another one: callers that are
+    /// ready to run queue their calls in between, and one write carries all. (A runtime with several workers runs the driver before them, as
+    /// soon as the first has woken it.) A call that is alone would pay for that with its latency, so it does not wait. Neither does one while so much arrives
     /// that reading has `paused`: callers have their chance between such turns.
     fn write(&mut self, cx: &mut Context<'_>, paused: bool) -> Result<bool, Lost> {
         let mut state = self.shared.lock();
-        if state.calls.connection.waiting() > 1
+        if state.calls.may_gather()
             && !state.calls.connection.send_queue().is_empty()
             && !self.yielded
             && !paused

@@ -6,7 +6,7 @@ use rpc_core::Code;
 use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 
-use crate::raw_server::{CALL, CANCEL, PING, PONG, Preface, REPLY, RawServer};
+use crate::raw_server::{CALL, CANCEL, Frame, PING, PONG, Preface, REPLY, RawServer, frame, frames_in};
 use crate::{Client, Odd, connected, started, within};
 
 /// P-10, P-40: the bytes of a call are those of the specification.
@@ -65,6 +65,39 @@ async fn calls_that_are_started_together_leave_in_one_write() {
         }
         // The first call was alone and left at once.
         assert!(reads <= 2, "{reads} reads");
+    })
+    .await;
+}
+
+/// Answers that arrive together make as many callers call again. A worker of a runtime runs what was woken last before everything else:
+/// the driver, as soon as the first of them has called.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn calls_that_follow_answers_of_one_read_leave_in_one_write() {
+    const CALLERS: usize = 16;
+    const ROUNDS: u64 = 50;
+    let (client, mut server, _listener) = connected(1024).await;
+    for _ in 0..CALLERS {
+        let client = client.clone();
+        tokio::spawn(async move {
+            for number in 0..ROUNDS {
+                client.next(number).await.unwrap();
+            }
+        });
+    }
+    within(async {
+        let mut seen = vec![0; 1 << 16];
+        for number in 0..ROUNDS {
+            let len = server.0.peek(&mut seen).await.unwrap();
+            // Only the first call of all is alone, and leaves at once.
+            if number > 0 {
+                assert_eq!(frames_in(&seen[..len]), CALLERS, "in round {number}");
+            }
+            let calls = server.calls(CALLERS).await;
+            let answer = |call: &Frame| frame(REPLY, 0, call.call, 0, &number.to_le_bytes());
+            server
+                .write(&calls.iter().flat_map(answer).collect::<Vec<_>>())
+                .await;
+        }
     })
     .await;
 }

@@ -142,6 +142,17 @@ pub(crate) fn frame(kind: u8, flags: u8, call: u32, aux: u32, body: &[u8]) -> Ve
     frame
 }
 
+/// How many frames begin in these bytes.
+pub(crate) fn frames_in(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(len) = bytes.first_chunk() {
+        let len = 16 + u32::from_be_bytes(*len).next_multiple_of(16) as usize;
+        bytes = bytes.get(len..).unwrap_or_default();
+        count += 1;
+    }
+    count
+}
+
 /// The archive of a list of bytes: the items, and then the distance to them and their number.
 pub(crate) fn archive_of_bytes(mut bytes: Vec<u8>) -> Vec<u8> {
     let len = i32::try_from(bytes.len()).unwrap();
