@@ -7,6 +7,7 @@ use tokio::task::spawn_blocking;
 
 use crate::blocking::{self, Blocking};
 use crate::socket::Socket;
+use crate::tasks::Tasks;
 use crate::{Flavour, blob, echo, list, read_buffer};
 
 /// A socket, and who uses it.
@@ -18,6 +19,8 @@ pub(crate) enum RawConnection {
         /// How many bytes of echoes one read takes.
         room: usize,
     },
+    /// A task for each call.
+    Tasks(Tasks),
     /// A thread.
     Thread(Arc<std::sync::Mutex<Box<dyn Blocking>>>),
 }
@@ -28,6 +31,9 @@ impl Connection for RawConnection {
             let socket = blocking::connect(address)?;
             return Ok(Self::Thread(Arc::new(std::sync::Mutex::new(socket))));
         }
+        if Flavour::of(options) == Flavour::Tasks {
+            return Ok(Self::Tasks(Tasks::connect(address).await?));
+        }
         let socket = Socket::connect(address).await?;
         Ok(Self::Task {
             socket: Arc::new(tokio::sync::Mutex::new(socket)),
@@ -35,7 +41,7 @@ impl Connection for RawConnection {
         })
     }
 
-    /// One task or thread, with a window of as many calls as are to be in flight.
+    /// One task or thread, unless each call has its own, with a window of as many calls as are to be in flight.
     fn spawn(&self, lanes: &Lanes) -> Vec<Task> {
         let lanes = lanes.clone();
         let task = match self {
@@ -43,6 +49,7 @@ impl Connection for RawConnection {
                 let (socket, room) = (Arc::clone(socket), *room);
                 tokio::spawn(async move { call(&mut *socket.lock_owned().await, &lanes, room).await })
             }
+            Self::Tasks(tasks) => return lanes.start(|lane| tokio::spawn(lane.run(tasks.clone()))),
             Self::Thread(socket) => {
                 let socket = Arc::clone(socket);
                 spawn_blocking(move || {

@@ -1,6 +1,6 @@
 //! Echo: as many frames as the window has room for go out in one write; whatever has come back is taken in one read.
 
-use harness::{BLOCK, Lane, LaneReport, Lanes, Result, data};
+use harness::{BLOCK, Block, Lane, LaneReport, Lanes, Result, data};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::socket::{Socket, closed};
@@ -65,10 +65,15 @@ pub(crate) fn complete(bytes: &[u8]) -> Result<usize> {
 /// The length of every frame.
 const LEN: [u8; 4] = (BLOCK as u32).to_le_bytes();
 
-/// Writes the frame of a call.
+/// Writes the frame of a lane's call.
 pub(crate) fn request(lane: &Lane, call: u64, out: &mut Vec<u8>) {
+    frame(&data::block(lane.number, call), out);
+}
+
+/// Writes a frame.
+pub(crate) fn frame(block: &Block, out: &mut Vec<u8>) {
     out.extend_from_slice(&LEN);
-    out.extend_from_slice(&data::block(lane.number, call));
+    out.extend_from_slice(block);
 }
 
 /// Checks complete frames.

@@ -7,6 +7,7 @@ mod echo;
 mod header;
 mod list;
 mod socket;
+mod tasks;
 mod window;
 
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
 
 struct Raw;
 
-/// The option that chooses the flavour: `tokio`, the default, or `std`.
+/// The option that chooses the flavour: `tokio`, the default, `tasks`, or `std`.
 const FLAVOUR: &str = "flavour";
 
 /// The option that says how many bytes of echoes one read takes, on either side of raw-tokio.
@@ -44,8 +45,10 @@ fn read_buffer(options: &Options) -> Result<usize> {
 /// By which sockets the server and, unless it is to block, the client work.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flavour {
-    /// Those of tokio.
+    /// Those of tokio, each used by one task.
     Tokio,
+    /// Those of tokio; the client's are each shared by as many tasks as calls are in flight.
+    Tasks,
     /// Those of the standard library, with a thread for each.
     Std,
 }
@@ -54,6 +57,7 @@ impl Flavour {
     fn of(options: &Options) -> Self {
         match options.extra(FLAVOUR) {
             Some("std") => Self::Std,
+            Some("tasks") => Self::Tasks,
             _ => Self::Tokio,
         }
     }
@@ -67,6 +71,7 @@ impl Peer for Raw {
     fn name(options: &Options) -> &'static str {
         match Flavour::of(options) {
             Flavour::Tokio => "raw-tokio",
+            Flavour::Tasks => "raw-tasks",
             Flavour::Std => "raw-std",
         }
     }
@@ -77,6 +82,7 @@ impl Peer for Raw {
             _ if options.workload == Workload::W7 => "a buffer per connection is no floor for memory",
             Call::Items(_) => "there are no streams",
             Call::List if is_std => "lists are sent by raw-tokio",
+            Call::List | Call::Blob(_) if Flavour::of(options) == Flavour::Tasks => "tasks echo only",
             Call::Echo | Call::List | Call::Blob(_) => return None,
         };
         Some(reason.to_owned())
