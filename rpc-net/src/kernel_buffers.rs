@@ -70,17 +70,11 @@ impl KernelBuffers {
         if before.sending != bulk.sending {
             socket.set_tcp_notsent_lowat(if bulk.sending { BULK_NOT_SENT } else { NOT_SENT })?;
         }
-        if before.receiving != bulk.receiving && self.receive == ReceiveBuffer::ByDistance {
-            let receive = if bulk.receiving {
-                ReceiveBuffer::Bytes(BULK_RECEIVE)
-            } else {
-                self.receive
-            };
-            receive.apply(socket, peer)?;
-            if bulk.receiving {
-                // Under load the window stays what it was with the shorter buffer, without that: bodies of 1 MiB pass a sixth slower.
-                set_window_clamp(socket, BULK_WINDOW)?;
-            }
+        // It stays longer afterwards: what is on its way to a buffer that has become shorter is dropped, and sent again a fifth of a second later.
+        if bulk.receiving && !before.receiving && self.receive == ReceiveBuffer::ByDistance {
+            socket.set_recv_buffer_size(BULK_RECEIVE)?;
+            // Under load the window stays what it was with the shorter buffer, without that: bodies of 1 MiB pass a sixth slower.
+            set_window_clamp(socket, BULK_WINDOW)?;
         }
         Ok(())
     }

@@ -17,8 +17,8 @@ pub enum ReceiveBuffer {
     /// Between two processes of one machine the way is short and the reader the slower end, so whatever the buffer may hold is waited for. Across a network
     /// the way is the slower end, and the buffer is empty most of the time.
     ///
-    /// While nothing but long bodies comes from a peer on this machine, 128 chunks of them or more, it is 1 MiB, as far as the kernel grants that: small calls
-    /// are taken to be rare then. The next of them ends it.
+    /// Once nothing but long bodies has come from a peer on this machine, 128 chunks of them in a row, it is 1 MiB, as far as the kernel grants that: small calls
+    /// are taken to be rare then. It stays so, as the kernel drops what is on its way to a buffer that becomes shorter.
     #[default]
     ByDistance,
     /// As many as the kernel finds useful, which may be megabytes.

@@ -1,5 +1,8 @@
 //! Small calls while a body of 1 GiB is under way, in each direction, against the same calls on an idle connection: on the same connection, on one whose
 //! receive buffer grows as the kernel likes, and with a channel that may have two.
+//!
+//! Rows with `rare` make a small call every 20 ms only. Between two of them nothing but the body is under way, so the kernel holds more of it, and the small call
+//! waits for that.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -32,15 +35,22 @@ impl Traffic for Depot {
     }
 }
 
-/// Calls `small` for as long as `large` takes, one call after the other, and returns how long each took.
+/// Time between a small call and the next where they are rare.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Calls `small` for as long as `large` takes, one call after the other with a pause between them, and returns how long each took.
 async fn beside<T>(
     traffic: &TrafficClient<Channel>,
+    pause: Duration,
     large: impl Future<Output = T>,
 ) -> Result<(T, Vec<Duration>), Box<dyn Error>> {
     let mut times = Vec::new();
     let mut large = std::pin::pin!(large);
     loop {
         let small = async {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             let start = Instant::now();
             traffic.small(&[7; 64]).await.map(|_| start.elapsed())
         };
@@ -62,7 +72,7 @@ fn show(what: &str, times: &[Duration], idle: &[Duration]) {
     };
     let (p50, p99, total) = (at(times, 50), at(times, 99), times.iter().sum::<Duration>());
     let (times50, times99, calls) = (p50 / at(idle, 50), p99 / at(idle, 99), times.len());
-    print!("  {what:<9} {total:>5.1?} {calls:>6} small calls: p50 {p50:>7.1} µs, p99 {p99:>7.1} µs; ");
+    print!("  {what:<14} {total:>5.1?} {calls:>6} small calls: p50 {p50:>7.1} µs, p99 {p99:>7.1} µs; ");
     println!("{times50:.1} and {times99:.1} times idle");
 }
 
@@ -90,14 +100,20 @@ async fn compare(
         .receive_buffer(receive_buffer)
         .connections(connections);
     let traffic = TrafficClient::new(channel.connect(server.addresses()[0].clone()).await?);
-    let ((), idle) = beside(&traffic, tokio::time::sleep(Duration::from_secs(1))).await?;
+    let second = tokio::time::sleep(Duration::from_secs(1));
+    let ((), idle) = beside(&traffic, Duration::ZERO, second).await?;
     show("idle", &idle, &idle);
-    let (sent, times) = beside(&traffic, traffic.upload(body)).await?;
-    assert_eq!(sent?.to_native(), body.len() as u64);
-    show("upload", &times, &idle);
-    let (received, times) = beside(&traffic, traffic.download()).await?;
-    assert_eq!(received?.len(), body.len());
-    show("download", &times, &idle);
+    for (pause, upload, download) in [
+        (Duration::ZERO, "upload", "download"),
+        (PAUSE, "upload, rare", "download, rare"),
+    ] {
+        let (sent, times) = beside(&traffic, pause, traffic.upload(body)).await?;
+        assert_eq!(sent?.to_native(), body.len() as u64);
+        show(upload, &times, &idle);
+        let (received, times) = beside(&traffic, pause, traffic.download()).await?;
+        assert_eq!(received?.len(), body.len());
+        show(download, &times, &idle);
+    }
     server.shutdown().await;
     Ok(())
 }
