@@ -70,7 +70,7 @@ impl KernelBuffers {
         if before.sending != bulk.sending {
             socket.set_tcp_notsent_lowat(if bulk.sending { BULK_NOT_SENT } else { NOT_SENT })?;
         }
-        // It stays longer afterwards: what is on its way to a buffer that has become shorter is dropped, and sent again a fifth of a second later.
+        // It stays longer afterwards: when it became shorter, the next small call could wait a fifth of a second, as if what was on its way had been dropped and sent again.
         if bulk.receiving && !before.receiving && self.receive == ReceiveBuffer::ByDistance {
             socket.set_recv_buffer_size(BULK_RECEIVE)?;
             // Under load the window stays what it was with the shorter buffer, without that: bodies of 1 MiB pass a sixth slower.

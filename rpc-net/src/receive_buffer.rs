@@ -18,7 +18,7 @@ pub enum ReceiveBuffer {
     /// the way is the slower end, and the buffer is empty most of the time.
     ///
     /// Once nothing but long bodies has come from a peer on this machine, 128 chunks of them in a row, it is 1 MiB, as far as the kernel grants that: small calls
-    /// are taken to be rare then. It stays so, as the kernel drops what is on its way to a buffer that becomes shorter.
+    /// are taken to be rare then. It stays so: bytes may be on their way that a shorter one has no room for.
     #[default]
     ByDistance,
     /// As many as the kernel finds useful, which may be megabytes.

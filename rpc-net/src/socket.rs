@@ -217,8 +217,8 @@ impl Socket {
         }
     }
 
-    /// Takes note of what is under way. With nothing but long bodies, and a peer on this machine, the kernel's buffers are longer than usual; but for a
-    /// receive buffer that was set to something else than [`ByDistance`](ReceiveBuffer::ByDistance).
+    /// Takes note of what is under way. With nothing but long bodies, and a peer on this machine, the kernel's buffers are longer than usual, and the receive buffer
+    /// stays so; but for one that was set to something else than [`ByDistance`](ReceiveBuffer::ByDistance).
     ///
     /// It costs nothing as long as nothing has changed.
     ///

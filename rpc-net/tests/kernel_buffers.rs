@@ -65,7 +65,7 @@ async fn a_sender_hands_over_more_as_long_as_nothing_but_long_bodies_is_under_wa
     assert!(after.abs_diff(before) < before / 2, "{before} {after}");
 }
 
-/// What is on its way to a buffer that has become shorter would be dropped, and sent again much later.
+/// Bytes may be on their way that a shorter buffer has no room for.
 #[tokio::test]
 async fn a_receiver_keeps_more_once_nothing_but_long_bodies_was_under_way() {
     let (mut client, server) = usual().await;
