@@ -237,6 +237,19 @@ impl State {
         }
     }
 
+    /// Reads once what has arrived, whether or not the runtime knows of it.
+    pub(crate) fn read_unannounced(&mut self) -> io::Result<usize> {
+        let Self {
+            socket: Some(socket),
+            calls,
+            ..
+        } = self
+        else {
+            return Err(closed());
+        };
+        socket.try_read_unannounced(&mut calls.connection.recv_buffer())
+    }
+
     /// Writes what is queued as far as a turn goes, and what channels have as there is room for it.
     pub(crate) fn poll_write(
         &mut self,

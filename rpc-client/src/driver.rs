@@ -46,6 +46,8 @@ enum Turn {
 const READS_PER_TURN: u32 = 2;
 /// Bytes of one turn, likewise; the last read may exceed it.
 const BYTES_PER_TURN: usize = 128 << 10;
+/// Bytes that are still read when the socket cannot be written to any more: what the kernel holds at most.
+const LAST_BYTES: usize = 4 << 20;
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -187,20 +189,36 @@ impl Driver {
                 self.yielded = false;
                 Ok(again)
             }
-            Poll::Ready(Err(error)) => Err(self.last_words(error, cx)),
+            Poll::Ready(Err(error)) => Err(self.last_words(error)),
             Poll::Pending => Ok(false),
         }
     }
 
     /// Finds out why the socket cannot be written to: a server that closes a connection often says why first, and answers to earlier calls may
-    /// have arrived as well.
-    fn last_words(&mut self, error: io::Error, cx: &mut Context<'_>) -> Lost {
-        match self.read(cx) {
-            Err(Lost::Connection(cause)) => Lost::Connection(cause),
-            Err(Lost::PeerFinished | Lost::Runtime | Lost::Silent | Lost::Socket(_)) | Ok(_) => {
-                Lost::Socket(error)
+    /// have arrived as well, even if the runtime has not looked since.
+    fn last_words(&mut self, error: io::Error) -> Lost {
+        let mut bytes_left = LAST_BYTES;
+        while bytes_left > 0 {
+            let mut state = self.shared.lock();
+            if !state.calls.connection.wants_read() {
+                break;
+            }
+            match state.read_unannounced() {
+                Ok(0) => state.calls.connection.handle_eof(),
+                Ok(read) => bytes_left = bytes_left.saturating_sub(read),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            }
+            let result = state.calls.handle_events(clock::now(), &mut self.woken);
+            drop(state);
+            wake_all(&mut self.woken);
+            match result {
+                Ok(()) => {}
+                Err(Lost::Connection(cause)) => return Lost::Connection(cause),
+                Err(Lost::PeerFinished | Lost::Runtime | Lost::Silent | Lost::Socket(_)) => break,
             }
         }
+        Lost::Socket(error)
     }
 
     fn end(&mut self, lost: &Lost) {

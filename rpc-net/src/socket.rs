@@ -174,6 +174,16 @@ impl Socket {
         }
     }
 
+    /// Does what [`try_read_buf`](Self::try_read_buf) does, but asks the kernel although the runtime has not said that there is something: what arrived since it looked last is
+    /// found, too.
+    ///
+    /// # Errors
+    ///
+    /// See [`try_read_buf`](Self::try_read_buf).
+    pub fn try_read_unannounced<B: BufMut>(&self, buffer: &mut B) -> io::Result<usize> {
+        receive(self, buffer)
+    }
+
     /// Writes from `buffer` and returns how many bytes were taken.
     ///
     /// # Errors
@@ -368,6 +378,19 @@ mod tests {
     fn a_socket_can_be_shared_between_threads() {
         fn assert_shareable<T: Send + Sync + fmt::Debug>() {}
         assert_shareable::<Socket>();
+    }
+
+    #[tokio::test]
+    async fn what_the_runtime_has_not_looked_for_can_be_read_all_the_same() {
+        let (ours, theirs) = Socket::pair().unwrap();
+        theirs.try_write(b"last words").unwrap();
+        let mut buffer = bytes::BytesMut::with_capacity(64);
+        let error = ours.try_read_buf(&mut buffer).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(ours.try_read_unannounced(&mut buffer).unwrap(), 10);
+        assert_eq!(&buffer[..], b"last words");
+        drop(theirs);
+        assert_eq!(ours.try_read_unannounced(&mut buffer).unwrap(), 0);
     }
 
     #[test]

@@ -154,15 +154,15 @@ fn watch<T: AsRawFd>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(socket, interest)
 }
 
-/// Receives once into the spare room of `buffer`, uninitialised as it is.
+/// Receives once from a socket of any kind into the spare room of `buffer`, uninitialised as it is.
 #[expect(
     unsafe_code,
     reason = "tokio's own streams, which read into such memory, cannot be watched for one direction only"
 )]
-pub(crate) fn receive<B: BufMut>(stream: &UnixStream, buffer: &mut B) -> io::Result<usize> {
+pub(crate) fn receive<B: BufMut>(socket: &impl AsFd, buffer: &mut B) -> io::Result<usize> {
     // SAFETY: `recv` only writes to the slice, and only initialised bytes.
     let spare = unsafe { buffer.chunk_mut().as_uninit_slice_mut() };
-    let received = SockRef::from(stream).recv(spare)?;
+    let received = SockRef::from(socket).recv(spare)?;
     // SAFETY: so many bytes of the chunk were received, which has initialised them.
     unsafe { buffer.advance_mut(received) };
     Ok(received)

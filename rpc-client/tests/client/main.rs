@@ -9,6 +9,7 @@ mod connections;
 mod failures;
 mod in_process;
 mod loss;
+mod order;
 mod raw_server;
 mod receive_buffer;
 mod resets;

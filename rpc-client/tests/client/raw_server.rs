@@ -1,7 +1,10 @@
 //! A server that is written out: it knows bytes and nothing of the crates under test.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 pub(crate) const CALL: u8 = 1;
 pub(crate) const REPLY: u8 = 2;
@@ -60,6 +63,33 @@ impl RawServer {
             _ = self.0.accept() => false,
             () = tokio::task::yield_now() => true,
         }
+    }
+}
+
+/// The same on a socket file of its own.
+pub(crate) struct UnixRawServer(UnixListener, PathBuf);
+
+impl UnixRawServer {
+    pub(crate) fn bind() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rpc-client-test-{}-{number}.sock", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        Self(UnixListener::bind(&path).unwrap(), path)
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("unix://{}", self.1.display())
+    }
+
+    pub(crate) async fn accept(&self) -> Connection<UnixStream> {
+        Connection(self.0.accept().await.unwrap().0)
+    }
+}
+
+impl Drop for UnixRawServer {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.1);
     }
 }
 

@@ -3,17 +3,14 @@
 mod script;
 mod talk;
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use rpc_client::Channel;
 use rpc_core::{CallError, CallFailure, FailureKind, Limits};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 
 use self::script::{Point, Step, conversation, points};
 use self::talk::{Talk, TalkClient};
-use crate::raw_server::{CALL, CANCEL, Connection, FAILURE, REPLY, RawServer, STOP};
+use crate::raw_server::{CALL, CANCEL, Connection, FAILURE, REPLY, RawServer, STOP, UnixRawServer};
 use crate::{LIMITS, builder, within};
 
 /// Where a server listens, and how it breaks a connection off.
@@ -44,37 +41,19 @@ impl Listener for RawServer {
     }
 }
 
-struct OnUnix(UnixListener, PathBuf);
-
-impl OnUnix {
-    fn bind() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("rpc-client-test-{}-{number}.sock", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        Self(UnixListener::bind(&path).unwrap(), path)
-    }
-}
-
-impl Listener for OnUnix {
+impl Listener for UnixRawServer {
     type Stream = UnixStream;
 
     fn address(&self) -> String {
-        format!("unix://{}", self.1.display())
+        Self::address(self)
     }
 
     async fn accept(&self) -> Connection<UnixStream> {
-        Connection(self.0.accept().await.unwrap().0)
+        Self::accept(self).await
     }
 
     /// The socket is closed, with what the server did not read.
     fn break_off(_connection: Connection<UnixStream>) {}
-}
-
-impl Drop for OnUnix {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.1);
-    }
 }
 
 /// L3
@@ -86,7 +65,7 @@ async fn a_reset_at_any_point_ends_every_call_once() {
 /// L3: a Unix socket that is closed where a TCP connection would be reset.
 #[tokio::test]
 async fn a_close_at_any_point_ends_every_call_once() {
-    break_off_everywhere(&OnUnix::bind()).await;
+    break_off_everywhere(&UnixRawServer::bind()).await;
 }
 
 #[expect(clippy::print_stdout, reason = "shown by a test that fails")]
