@@ -243,9 +243,9 @@ impl Calls {
         self.channels.flush(&mut self.connection, woken);
     }
 
-    /// Whether channels wait for a turn to hand over more.
-    pub(crate) fn has_more_to_flush(&self) -> bool {
-        self.channels.is_flush_due(&self.connection)
+    /// Whether something is queued, or channels wait for a turn to hand over more.
+    pub(crate) fn has_more_to_write(&self) -> bool {
+        !self.connection.send_queue().is_empty() || self.channels.is_flush_due(&self.connection)
     }
 
     /// Somebody who waits for an answer, or for a slot.

@@ -1,7 +1,7 @@
 //! Driver: the task of one connection, which moves bytes between its socket and its state.
 //!
-//! A turn reads what is there and completes calls, arms the timer, and writes what is queued. Callers wake the driver when they have queued
-//! something; the socket and the timer do as well.
+//! A turn writes what is queued, or else what has been queued by its end; it reads what is there and completes calls, and arms the timer. Callers wake the driver
+//! when they have queued something; the socket and the timer do as well.
 
 use std::io;
 use std::pin::Pin;
@@ -40,6 +40,17 @@ enum Turn {
     Again,
     /// The connection has ended in good order.
     Finished,
+}
+
+/// What became of the attempt to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Write {
+    /// As much was written as there was, or as goes into a turn.
+    Done,
+    /// The socket takes no more for the time being, and will wake the driver.
+    Full,
+    /// Callers have their chance to queue more before. The driver has asked for another turn.
+    PutOff,
 }
 
 /// Reads of one turn: bounds what one connection does while others wait.
@@ -88,6 +99,7 @@ impl Driver {
             let turn = self.turn(cx)?;
             if turn == Turn::Again && self.has_woken {
                 yield_to_others(cx);
+                self.yielded = true;
             } else if turn == Turn::Again && turns.go_on(cx) {
                 continue;
             }
@@ -96,18 +108,38 @@ impl Driver {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, Lost> {
-        self.shared.lock().attach_driver(cx.waker());
+        let mut state = self.shared.lock();
+        state.attach_driver(cx.waker());
+        let is_queued = !state.calls.connection.send_queue().is_empty();
+        drop(state);
+        // Calls that follow the last answers leave before the next ones are looked at: the server works on them meanwhile.
+        let written = if is_queued {
+            Some(self.write(cx, false)?)
+        } else {
+            None
+        };
+        if written == Some(Write::PutOff) {
+            return Ok(Turn::Wait);
+        }
         let paused = self.read(cx)?;
         self.expire(cx)?;
-        let mut again = self.write(cx, paused)?;
+        let written = match written {
+            Some(written) => written,
+            None => self.write(cx, paused)?,
+        };
         let mut state = self.shared.lock();
         state.adapt_buffers();
         if state.is_finished() {
             return Ok(Turn::Finished);
         }
         // Nobody else would wake a driver that did not ask for more bytes.
-        again |= paused && state.calls.connection.wants_read();
-        Ok(if again { Turn::Again } else { Turn::Wait })
+        let reads_on = paused && state.calls.connection.wants_read();
+        let writes_on = written == Write::Done && state.calls.has_more_to_write();
+        Ok(if reads_on || writes_on {
+            Turn::Again
+        } else {
+            Turn::Wait
+        })
     }
 
     /// Reads until nothing is left, or enough for one turn, and completes calls. Whether it stopped without waiting for more.
@@ -160,13 +192,13 @@ impl Driver {
         }
     }
 
-    /// Writes what is queued. Whether there was more than that for one turn.
+    /// Writes what is queued, as far as a turn goes.
     ///
     /// With more than one call in flight, or after several have ended together, the first turn only asks for another one: callers that are
     /// ready to run queue their calls in between, and one write carries all. (A runtime with several workers runs the driver before them, as
     /// soon as the first has woken it.) A call that is alone would pay for that with its latency, so it does not wait. Neither does one while so much arrives
     /// that reading has `paused`: callers have their chance between such turns.
-    fn write(&mut self, cx: &mut Context<'_>, paused: bool) -> Result<bool, Lost> {
+    fn write(&mut self, cx: &mut Context<'_>, paused: bool) -> Result<Write, Lost> {
         let mut state = self.shared.lock();
         if state.calls.may_gather()
             && !state.calls.connection.send_queue().is_empty()
@@ -175,22 +207,20 @@ impl Driver {
         {
             self.yielded = true;
             cx.waker().wake_by_ref();
-            return Ok(false);
+            return Ok(Write::PutOff);
         }
         let written = state.poll_write(cx, &mut self.woken);
         // What was written has made room.
         state.calls.settle(&mut self.woken);
-        let again = written.is_ready()
-            && (state.calls.has_more_to_flush() || !state.calls.connection.send_queue().is_empty());
         drop(state);
         wake_all(&mut self.woken);
         match written {
             Poll::Ready(Ok(())) => {
                 self.yielded = false;
-                Ok(again)
+                Ok(Write::Done)
             }
             Poll::Ready(Err(error)) => Err(self.last_words(error)),
-            Poll::Pending => Ok(false),
+            Poll::Pending => Ok(Write::Full),
         }
     }
 
