@@ -100,12 +100,17 @@ impl Kind {
             Self::Goaway => (0x00, false, false, Aux::Any, Body::AtLeast(8)),
             Self::Extension(_) => return None,
         };
-        Some(Rule {
+        let rule = Rule {
             flags: Flags(flags),
             channel,
             call,
             aux,
             body,
+            plain: Plain { zero: 0, least: 0 },
+        };
+        Some(Rule {
+            plain: rule.plain(),
+            ..rule
         })
     }
 }
@@ -227,10 +232,12 @@ impl FrameHeader {
             call: CallId((fields >> 32) as u32),
             aux: fields as u32,
         };
-        match RULES.get(usize::from(number)) {
-            Some(Some(rule)) => rule.check(&header).map(|()| header),
-            Some(None) | None => Ok(header),
+        if let Some(Some(rule)) = RULES.get(usize::from(number))
+            && !rule.plain.admits(fields, body_len)
+        {
+            rule.check(&header)?;
         }
+        Ok(header)
     }
 
     /// Length of the whole frame: header, body and padding.
@@ -265,6 +272,24 @@ struct Rule {
     call: bool,
     aux: Aux,
     body: Body,
+    plain: Plain,
+}
+
+/// What a header without flags is admitted by, in one comparison. Those of calls and answers as a rule are.
+#[derive(Clone, Copy)]
+struct Plain {
+    /// What of the header has to be zero. All of it where that is not enough to know, which none is.
+    zero: u128,
+    /// Length of the shortest body.
+    least: u32,
+}
+
+impl Plain {
+    /// Whether [`Rule::check`] would find nothing. If not, it may still find nothing.
+    #[inline]
+    const fn admits(&self, fields: u128, body_len: u32) -> bool {
+        fields & self.zero == 0 && body_len >= self.least
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -283,7 +308,31 @@ enum Body {
 }
 
 impl Rule {
+    const fn plain(&self) -> Plain {
+        let mut zero = 0xff << 80;
+        if !self.channel {
+            zero |= 0xffff << 64;
+        }
+        if !self.call {
+            zero |= 0xffff_ffff << 32;
+        }
+        match self.aux {
+            Aux::Any => {}
+            Aux::NotZero => zero = u128::MAX,
+            Aux::TotalIfChunked | Aux::Zero => zero |= 0xffff_ffff,
+        }
+        let least = match self.body {
+            Body::AtLeast(least) => least,
+            Body::Empty => {
+                zero |= 0xffff_ffff << 96;
+                0
+            }
+        };
+        Plain { zero, least }
+    }
+
     /// P-13, P-14
+    #[inline(never)]
     const fn check(&self, header: &FrameHeader) -> Result<(), DecodeError> {
         let FrameHeader {
             body_len: len,
@@ -568,5 +617,36 @@ mod tests {
             let error = DecodeError::FrameTooLarge { len, limit: MAX };
             assert_eq!(FrameHeader::decode(&bytes, MAX), Err(error));
         }
+    }
+
+    /// P-13, P-14: what is admitted at a glance is what the whole check finds nothing in, and without flags and codes it is all of that.
+    #[test]
+    fn a_glance_admits_nothing_that_the_check_refuses() {
+        let mut admitted = 0;
+        for (kind, rule) in
+            (0..13).filter_map(|number| Some((Kind::from_number(number)?, RULES[usize::from(number)]?)))
+        {
+            for (flags, channel, call, aux) in (0..64)
+                .flat_map(|flags| (0..8).map(move |bits| (flags, bits & 1, bits >> 1 & 1, bits >> 2 & 1)))
+            {
+                for body_len in [0, 1, 7, 8, 15, 16, 17, u32::MAX] {
+                    let header = FrameHeader {
+                        body_len,
+                        kind,
+                        flags: Flags(flags),
+                        channel,
+                        call: CallId(call.into()),
+                        aux: aux.into(),
+                    };
+                    let is_valid = rule.check(&header).is_ok();
+                    let is_admitted = rule.plain.admits(u128::from_be_bytes(header.encode()), body_len);
+                    assert!(is_valid || !is_admitted, "{header:?}");
+                    let is_plain = flags == 0 && !matches!(rule.aux, Aux::NotZero);
+                    assert!(is_admitted || !(is_valid && is_plain), "{header:?}");
+                    admitted += u32::from(is_admitted);
+                }
+            }
+        }
+        assert_ne!(admitted, 0);
     }
 }
