@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use crate::bulk::{Part, Parts};
 use crate::frame_buf::FrameBuf;
-use crate::header::FrameHeader;
+use crate::header::{FrameHeader, HEADER_LEN};
 
 /// Frames up to this length are copied behind each other, so that one write carries many; longer ones cost less as a slice of their own.
 pub const COALESCE_LEN: usize = 4 << 10;
+
+// A frame is this long with its padding if and only if it is without.
+const _: () = assert!(COALESCE_LEN.is_multiple_of(HEADER_LEN));
 
 /// What is committed to the stream, first in, first out: small frames side by side in one buffer, large ones as they are.
 #[derive(Default)]
@@ -55,19 +58,47 @@ impl Pieces {
     /// Commits a whole frame. The length in the header is set from the body. A small one is copied and stays as it was, for a large one an empty one is left, with memory for the
     /// next.
     pub(crate) fn push_frame(&mut self, frame: &mut FrameBuf, header: FrameHeader) {
-        let body_len = frame.body_len();
-        if self.copy_small(frame, header) {
-            frame.truncate(body_len);
-        } else {
+        if !self.copy_small(frame, header) {
             let next = self.take_memory();
-            self.push_large(std::mem::replace(frame, next));
+            self.push_large(std::mem::replace(frame, next), header);
         }
     }
 
     /// Commits a whole frame that nobody else has a use for.
-    pub(crate) fn push_owned(&mut self, mut frame: FrameBuf, header: FrameHeader) {
-        if !self.copy_small(&mut frame, header) {
-            self.push_large(frame);
+    pub(crate) fn push_owned(&mut self, frame: FrameBuf, header: FrameHeader) {
+        if !self.copy_small(&frame, header) {
+            self.push_large(frame, header);
+        }
+    }
+
+    /// Commits a frame whose body is copied. The length in the header is set from it.
+    #[inline]
+    pub(crate) fn push_copied(&mut self, header: FrameHeader, body: &[u8]) {
+        let body_len = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let len = HEADER_LEN + body.len().next_multiple_of(HEADER_LEN);
+        self.count(len);
+        let piece = self.small_piece(len);
+        // Room for a whole unit of padding: to store one of known length and cut it costs less than to fill the rest.
+        piece.reserve(len + HEADER_LEN);
+        let end = piece.len() + len;
+        piece.extend_from_slice(&FrameHeader { body_len, ..header }.encode());
+        piece.extend_from_slice(body);
+        piece.extend_from_slice(&[0; HEADER_LEN]);
+        piece.truncate(end);
+    }
+
+    /// The piece that takes the next `len` bytes of small frames.
+    #[inline]
+    fn small_piece(&mut self, len: usize) -> &mut Vec<u8> {
+        let has_room =
+            matches!(self.pieces.back(), Some(Piece::Small(last)) if last.len() + len <= PIECE_LEN);
+        if !has_room {
+            let piece = self.spare.pop().unwrap_or_default();
+            self.pieces.push_back(Piece::Small(piece));
+        }
+        match self.pieces.back_mut() {
+            Some(Piece::Small(piece)) => piece,
+            Some(Piece::Large(_) | Piece::Part(_)) | None => unreachable!("a small piece is the last one"),
         }
     }
 
@@ -77,16 +108,7 @@ impl Pieces {
             return;
         }
         self.count(bytes.len());
-        match self.pieces.back_mut() {
-            Some(Piece::Small(last)) if last.len() + bytes.len() <= PIECE_LEN => {
-                last.extend_from_slice(bytes)
-            }
-            Some(Piece::Small(_) | Piece::Large(_) | Piece::Part(_)) | None => {
-                let mut piece = self.spare.pop().unwrap_or_default();
-                piece.extend_from_slice(bytes);
-                self.pieces.push_back(Piece::Small(piece));
-            }
-        }
+        self.small_piece(bytes.len()).extend_from_slice(bytes);
     }
 
     /// Commits the next `len` bytes of a frame that is cut, and returns how many of them there were not.
@@ -170,16 +192,15 @@ impl Pieces {
         }
     }
 
-    /// Finishes a frame, and commits a copy if it is small.
-    fn copy_small(&mut self, frame: &mut FrameBuf, header: FrameHeader) -> bool {
-        let body_len = u32::try_from(frame.body_len()).unwrap_or(u32::MAX);
-        frame.finish(FrameHeader { body_len, ..header });
-        let bytes = frame.finished();
-        if bytes.len() > COALESCE_LEN || frame.has_attachments() {
+    /// Commits a copy of a frame, if it is small.
+    #[inline]
+    fn copy_small(&mut self, frame: &FrameBuf, header: FrameHeader) -> bool {
+        if HEADER_LEN + frame.body_len() > COALESCE_LEN || frame.has_attachments() {
             return false;
         }
-        self.copied += bytes.len() as u64;
-        self.push_bytes(bytes);
+        let before = self.enqueued;
+        self.push_copied(header, frame.body());
+        self.copied += self.enqueued - before;
         self.idle = self.idle.saturating_add(1);
         if self.idle == KEEP_RECYCLED {
             self.recycled = Vec::new();
@@ -187,8 +208,10 @@ impl Pieces {
         true
     }
 
-    /// Commits a finished frame from where it is.
-    fn push_large(&mut self, frame: FrameBuf) {
+    /// Commits a frame from where it is.
+    fn push_large(&mut self, mut frame: FrameBuf, header: FrameHeader) {
+        let body_len = u32::try_from(frame.body_len()).unwrap_or(u32::MAX);
+        frame.finish(FrameHeader { body_len, ..header });
         if frame.has_attachments() {
             self.push_parts(&mut Parts::new(frame), usize::MAX);
         } else {

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use crate::bulk::Bulks;
 pub use crate::bulk::{Aborted, CHUNK_LEN, Progress};
 use crate::frame_buf::FrameBuf;
-use crate::header::{FrameHeader, HEADER_LEN};
+use crate::header::FrameHeader;
 use crate::id::CallId;
 pub use crate::pieces::COALESCE_LEN;
 use crate::pieces::Pieces;
@@ -81,13 +81,7 @@ impl SendQueue {
 
     /// Queues a frame whose body is given. For control frames: the body is copied, and the frame waits for no other of its call.
     pub fn push_control(&mut self, header: FrameHeader, body: &[u8]) {
-        let body_len = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let padding = body.len().next_multiple_of(HEADER_LEN) - body.len();
-        self.pieces
-            .push_bytes(&FrameHeader { body_len, ..header }.encode());
-        self.pieces.push_bytes(body);
-        self.pieces
-            .push_bytes([0; HEADER_LEN].get(..padding).unwrap_or_default());
+        self.pieces.push_copied(header, body);
         self.undisturbed = 0;
         self.commit();
     }

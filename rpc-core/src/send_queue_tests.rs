@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::header::Kind;
+use crate::header::{HEADER_LEN, Kind};
 use crate::id::CallId;
 use crate::pieces::KEEP_RECYCLED;
 
