@@ -10,7 +10,7 @@ use rpc_core::connection::{ChannelEvent, ChannelSignal};
 use rpc_core::context::{CallControl, Scope};
 use rpc_core::incoming::{Completed, IncomingCall, Outcome, Workers};
 use rpc_core::stream::{CallChannels, ChannelSink, Hook};
-use rpc_core::{CallFailure, CallId, Code, Context, FrameBuf, Metadata, Peer};
+use rpc_core::{CallFailure, CallId, Code, Context, FrameBuf, Metadata, MethodDescriptor, Peer};
 use tokio::task::coop::has_budget_remaining;
 
 use crate::ready::{CallWaker, ChannelHook, ReadyList};
@@ -23,6 +23,7 @@ use crate::slot::{HandlerSlot, Polled};
 pub(crate) struct Arrival {
     pub(crate) call: CallId,
     pub(crate) route: Route,
+    pub(crate) method: &'static MethodDescriptor,
     pub(crate) deadline: Option<Instant>,
     pub(crate) metadata: Metadata,
     pub(crate) arguments: Bytes,
@@ -117,15 +118,11 @@ impl Calls {
             ));
             return;
         };
-        let method = self.router().method(arrival.route);
-        let channels = method.and_then(CallChannels::for_handler);
+        let channels = CallChannels::for_handler(arrival.method);
         if let Some(channels) = &channels {
             self.attach(index, channels, &arrival);
         }
-        let mut context = Context::new(arrival.deadline, arrival.metadata, control);
-        if let Some(method) = method {
-            context = context.traced(method);
-        }
+        let context = Context::new(arrival.deadline, arrival.metadata, control).traced(arrival.method);
         let scope = context.scope();
         handler.start(IncomingCall {
             method: arrival.route.method,

@@ -389,10 +389,7 @@ impl Driver {
             return self.connection.fail(call, Code::EXPIRED, text, &Metadata::new());
         }
         let router = &self.shared.router;
-        let found = router
-            .find(method)
-            .and_then(|route| Some((route, router.method(route)?)));
-        let Some((route, method)) = found else {
+        let Some((route, method)) = router.find(method) else {
             let (code, text) = router.unknown(method);
             return self.connection.fail(call, code, &text, &Metadata::new());
         };
@@ -409,6 +406,7 @@ impl Driver {
         let arrival = Arrival {
             call,
             route,
+            method,
             deadline,
             metadata,
             arguments,

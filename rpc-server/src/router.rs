@@ -19,7 +19,13 @@ pub(crate) struct Route {
 pub(crate) struct Router {
     services: Vec<Arc<dyn Service>>,
     /// Sorted by id.
-    methods: Vec<(MethodId, Route)>,
+    methods: Vec<Entry>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    route: Route,
+    descriptor: &'static MethodDescriptor,
 }
 
 impl Router {
@@ -32,24 +38,27 @@ impl Router {
     /// A service that has no method left to itself is the same one added again, a mistake. So would be one id for two signatures, if chance ever
     /// brought that about.
     pub(crate) fn build(&mut self) -> Result<(), StartError> {
-        let routes = self.services.iter().enumerate().flat_map(|(service, methods)| {
+        let entries = self.services.iter().enumerate().flat_map(|(service, methods)| {
             let methods = methods.descriptor().methods.iter().enumerate();
-            methods.map(move |(method, descriptor)| (descriptor.id, Route { service, method }))
+            methods.map(move |(method, descriptor)| Entry {
+                route: Route { service, method },
+                descriptor,
+            })
         });
-        let mut methods: Vec<_> = routes.collect();
-        methods.sort_by_key(|(id, route)| (*id, route.service));
+        let mut methods: Vec<_> = entries.collect();
+        methods.sort_by_key(|entry| (entry.descriptor.id, entry.route.service));
         for pair in methods.windows(2) {
-            if let [(a, one), (b, other)] = pair
-                && a == b
-                && self.signature(*one) != self.signature(*other)
+            if let [one, other] = pair
+                && one.descriptor.id == other.descriptor.id
+                && one.descriptor.signature != other.descriptor.signature
             {
-                let name = self.signature(*other).map_or("", first_line).to_owned();
+                let name = first_line(other.descriptor.signature.as_str()).to_owned();
                 return Err(StartError::DuplicateMethod { name });
             }
         }
-        methods.dedup_by_key(|(id, _)| *id);
+        methods.dedup_by_key(|entry| entry.descriptor.id);
         for (index, service) in self.services.iter().enumerate() {
-            if !methods.iter().any(|(_, route)| route.service == index) {
+            if !methods.iter().any(|entry| entry.route.service == index) {
                 let name = service.descriptor().name.to_owned();
                 return Err(StartError::DuplicateService { name });
             }
@@ -58,9 +67,12 @@ impl Router {
         Ok(())
     }
 
-    pub(crate) fn find(&self, method: MethodId) -> Option<Route> {
-        let index = self.methods.binary_search_by_key(&method, |(id, _)| *id).ok()?;
-        self.methods.get(index).map(|(_, route)| *route)
+    /// Where a method is, and what it is.
+    pub(crate) fn find(&self, method: MethodId) -> Option<(Route, &'static MethodDescriptor)> {
+        let id = |entry: &Entry| entry.descriptor.id;
+        let index = self.methods.binary_search_by_key(&method, id).ok()?;
+        let Entry { route, descriptor } = *self.methods.get(index)?;
+        Some((route, descriptor))
     }
 
     /// Room for a handler of a service.
@@ -83,28 +95,17 @@ impl Router {
 
     /// The failure for a method that is not here (P-38).
     pub(crate) fn unknown(&self, method: MethodId) -> (Code, String) {
-        let candidates = self
-            .methods
-            .iter()
-            .filter(|(id, _)| id.name_hash() == method.name_hash());
+        let candidates = (self.methods.iter())
+            .map(|entry| entry.descriptor)
+            .filter(|descriptor| descriptor.id.name_hash() == method.name_hash());
         let signatures: Vec<_> = candidates
-            .filter_map(|(_, route)| self.signature(*route))
+            .map(|descriptor| descriptor.signature.as_str())
             .collect();
         if signatures.is_empty() {
             return (Code::UNKNOWN_METHOD, format!("no method with id {method}"));
         }
         // The connection cuts it to what a failure may hold.
         (Code::SCHEMA_MISMATCH, signatures.join("\n\n"))
-    }
-
-    /// What a method is.
-    pub(crate) fn method(&self, route: Route) -> Option<&'static MethodDescriptor> {
-        let descriptor = self.services.get(route.service)?.descriptor();
-        descriptor.methods.get(route.method)
-    }
-
-    fn signature(&self, route: Route) -> Option<&'static str> {
-        self.method(route).map(|method| method.signature.as_str())
     }
 }
 

@@ -149,17 +149,12 @@ impl ServerConnection {
     ///
     /// [`ConnectionError`] is final. Running calls are to be stopped, they need no end; the goaway that tells the client is queued.
     pub fn poll_event(&mut self, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        let polled = self.poll(now);
-        if let Err(error) = polled {
-            return Err(self.link.fail(error));
-        }
-        polled
+        self.poll(now).map_err(|error| self.link.fail(error))
     }
 
     /// Whether there may be an event before more bytes have come. Where there is none, [`poll_event`](Self::poll_event) need not be called.
     pub fn may_have_event(&self) -> bool {
-        let is_due = !self.due.is_empty() || !self.later.is_empty() || self.bad_calls > 0;
-        is_due || self.link.may_have_more()
+        self.has_due() || self.link.may_have_more()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has to be called next. It may turn out that nothing is due yet.
@@ -317,13 +312,9 @@ impl ServerConnection {
     }
 
     fn poll(&mut self, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
-        if let Some(call) = self.poll_expired() {
-            return Ok(Some(ServerEvent::Expire(call)));
-        }
-        for _ in 0..std::mem::take(&mut self.bad_calls) {
-            self.link.charge(now, Cost::BadCall)?;
-        }
-        if let Some(event) = self.later.pop_front() {
+        if self.has_due()
+            && let Some(event) = self.next_due(now)?
+        {
             return Ok(Some(event));
         }
         while let Some(incoming) = self.link.next(now)? {
@@ -336,6 +327,23 @@ impl ServerConnection {
             }
         }
         Ok(None)
+    }
+
+    /// Whether there may be an event besides those that have arrived.
+    #[inline]
+    fn has_due(&self) -> bool {
+        !self.due.is_empty() || !self.later.is_empty() || self.bad_calls > 0
+    }
+
+    #[cold]
+    fn next_due(&mut self, now: Instant) -> Result<Option<ServerEvent>, ConnectionError> {
+        if let Some(call) = self.poll_expired() {
+            return Ok(Some(ServerEvent::Expire(call)));
+        }
+        for _ in 0..std::mem::take(&mut self.bad_calls) {
+            self.link.charge(now, Cost::BadCall)?;
+        }
+        Ok(self.later.pop_front())
     }
 
     fn on_link_event(

@@ -134,12 +134,20 @@ impl Pins {
         }
     }
 
-    /// The call has ended.
-    pub(super) fn unpin(&mut self, number: u64) {
+    fn find(&mut self, number: u64) -> Option<&mut Segment> {
+        // As a rule a call ends before much else arrives.
+        if self.segments.back().is_some_and(|last| last.number == number) {
+            return self.segments.back_mut();
+        }
         let found = self
             .segments
             .binary_search_by_key(&number, |segment| segment.number);
-        let Some(segment) = found.ok().and_then(|index| self.segments.get_mut(index)) else {
+        self.segments.get_mut(found.ok()?)
+    }
+
+    /// The call has ended.
+    pub(super) fn unpin(&mut self, number: u64) {
+        let Some(segment) = self.find(number) else {
             debug_assert!(false, "segment {number} is not pinned");
             return;
         };
