@@ -10,7 +10,7 @@ use crate::buffer::{ALIGNMENT, RecvBuffer, aligned_memory};
 use crate::error::DecodeError;
 use crate::header::{Flags, FrameHeader, HEADER_LEN, Kind};
 use crate::id::CallId;
-use crate::send_queue::BULK_CHUNKS;
+use crate::send_queue::{BULK_LEN, LONG_LEN};
 
 /// What has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +58,8 @@ pub struct Inbox {
     reading: Option<Reading>,
     /// Whether a large chunk is likely to be next, of which as little as possible shall be read into the buffer.
     chunk_expected: bool,
-    /// Chunks in a row, with no other frame between them than the first ones of bodies.
-    undisturbed: u32,
+    /// Bytes of chunks and other long frames since the last short one that was not the first of a body in chunks.
+    long: u64,
     copied: u64,
     spent: Spent,
 }
@@ -125,15 +125,16 @@ impl Inbox {
             self.take_body(&header);
             return Ok(Some(Received::Stray(header)));
         }
-        if !header.flags.contains(Flags::CHUNKED) {
-            self.undisturbed = 0;
-        }
         Ok(Some(Received::Frame(header)))
     }
 
     /// Takes the frame that [`next`](Self::next) has found, and returns its body, which starts at a multiple of 16 in memory and shares the receive memory.
     #[inline]
     pub fn take_body(&mut self, header: &FrameHeader) -> Bytes {
+        if !header.flags.contains(Flags::CHUNKED) {
+            let len = header.body_len as usize;
+            self.long = if len < LONG_LEN { 0 } else { self.long + len as u64 };
+        }
         self.buffer.take_body(header)
     }
 
@@ -163,7 +164,7 @@ impl Inbox {
                 return Ok(None);
             }
             self.buffer.consume(HEADER_LEN);
-            self.undisturbed = self.undisturbed.saturating_add(1);
+            self.long += len as u64;
             self.reading = Some(Reading::new(&header));
         }
     }
@@ -212,9 +213,9 @@ impl Inbox {
             .is_some()
     }
 
-    /// Whether nothing but chunks has arrived for so long that small frames are rare.
+    /// Whether nothing but long frames has arrived for so long that short ones are rare.
     pub fn is_bulk_only(&self) -> bool {
-        self.undisturbed >= BULK_CHUNKS
+        self.long >= BULK_LEN
     }
 
     /// Whether chunks of a body of that call are to come.

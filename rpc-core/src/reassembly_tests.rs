@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::buffer::Frame;
 use crate::header::Flags;
+use crate::send_queue::CHUNK_LEN;
 
 const MAX_FRAME: u32 = 256 << 10;
 /// Kinds of frames by which a stream tells the owner what to do, so that it does so at the same place however the stream is cut.
@@ -654,28 +655,38 @@ fn no_more_memory_is_kept_than_was_asked_for_but_that_of_the_last_body() {
 }
 
 #[test]
-fn a_stream_of_chunks_alone_is_noticed_until_another_frame_comes() {
+fn a_stream_of_long_frames_alone_is_noticed_until_a_short_one_comes() {
     let mut inbox = Inbox::new();
     let receive = |inbox: &mut Inbox, bytes: &[u8]| {
-        inbox.spare().put_slice(bytes);
-        while let Some(received) = next(inbox).unwrap() {
-            if let Received::Frame(Frame { header, body }) = received
-                && header.flags.contains(Flags::CHUNKED)
-            {
-                inbox.begin(header.call, &body, header.aux);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let mut room = inbox.spare();
+            let len = rest.len().min(room.remaining_mut());
+            room.put_slice(&rest[..len]);
+            rest = &rest[len..];
+            while let Some(received) = next(inbox).unwrap() {
+                if let Received::Frame(Frame { header, body }) = received
+                    && header.flags.contains(Flags::CHUNKED)
+                {
+                    inbox.begin(header.call, &body, header.aux);
+                }
             }
         }
     };
-    for call in 0..BULK_CHUNKS / 8 {
-        assert!(!inbox.is_bulk_only(), "{call}");
-        receive(&mut inbox, &first(call, 100, 900));
-        for _ in 0..8 {
-            receive(&mut inbox, &chunk(call, 100));
-        }
+    // Half of it as frames, half as chunks.
+    let half = usize::try_from(BULK_LEN / 2).unwrap();
+    for _ in 0..half / LONG_LEN {
+        receive(&mut inbox, &frame(header(PLAIN, 1, LONG_LEN)));
+    }
+    receive(&mut inbox, &first(1, 100, 100 + half));
+    for _ in 0..half / CHUNK_LEN {
+        assert!(!inbox.is_bulk_only());
+        receive(&mut inbox, &chunk(1, CHUNK_LEN));
     }
     assert!(inbox.is_bulk_only());
     receive(&mut inbox, &first(1, 100, 200));
     assert!(inbox.is_bulk_only(), "it begins a body");
-    receive(&mut inbox, &frame(header(PLAIN, 1, 16)));
+    receive(&mut inbox, &chunk(1, 100));
+    receive(&mut inbox, &frame(header(PLAIN, 1, LONG_LEN - 1)));
     assert!(!inbox.is_bulk_only());
 }

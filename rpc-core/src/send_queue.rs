@@ -28,6 +28,8 @@ pub struct SendQueue {
     last_chunk: u64,
     /// Chunks in a row, with nothing else committed between them.
     undisturbed: u32,
+    /// Bytes of chunks and other long frames since the last short one.
+    long: u64,
 }
 
 /// Bytes that are not worth a write of their own, such as the first ones of a body, or what the socket left of a chunk: they leave with the next chunk.
@@ -35,8 +37,10 @@ const REST_LEN: usize = CHUNK_LEN / 4;
 /// After how many chunks without another frame between them they double in length, and how often.
 const CALM_CHUNKS: u32 = 32;
 const DOUBLINGS: u32 = 2;
-/// After how many chunks without another frame between them, a dozen MiB or more, small frames are taken to be rare: what the kernel holds may then be more.
-pub(crate) const BULK_CHUNKS: u32 = 4 * CALM_CHUNKS;
+/// From which length of its body on a frame counts as long, as chunks do.
+pub(crate) const LONG_LEN: usize = 16 << 10;
+/// After how many bytes of long frames without a short one between them short ones are taken to be rare: what the kernel holds may then be more.
+pub(crate) const BULK_LEN: u64 = 16 << 20;
 /// What is committed then leaves in fewer and longer writes: a MiB, as much as the kernel's buffers take at once.
 const BULK_READY: usize = 3 * (CHUNK_LEN << DOUBLINGS);
 
@@ -63,10 +67,16 @@ impl SendQueue {
 
     /// Does what [`push`](Self::push) does, but a frame that is copied, which is one of at most [`COALESCE_LEN`], stays as it was.
     pub fn push_kept(&mut self, frame: &mut FrameBuf, header: FrameHeader) -> Option<u64> {
-        if !self.bulks.takes(header.call, frame.body_len()) {
+        let body_len = frame.body_len();
+        if !self.bulks.takes(header.call, body_len) {
             self.pieces.push_frame(frame, header);
             let end = self.pieces.enqueued;
             self.undisturbed = 0;
+            self.long = if body_len < LONG_LEN {
+                0
+            } else {
+                self.long + body_len as u64
+            };
             self.commit();
             return Some(end);
         }
@@ -82,7 +92,7 @@ impl SendQueue {
     /// Queues a frame whose body is given. For control frames: the body is copied, and the frame waits for no other of its call.
     pub fn push_control(&mut self, header: FrameHeader, body: &[u8]) {
         self.pieces.push_copied(header, body);
-        self.undisturbed = 0;
+        (self.undisturbed, self.long) = (0, 0);
         self.commit();
     }
 
@@ -146,9 +156,9 @@ impl SendQueue {
         self.undisturbed >= CALM_CHUNKS
     }
 
-    /// Whether nothing but bulks has had anything to send for so long that small frames are rare.
+    /// Whether nothing but long frames has been sent for so long that short ones are rare.
     pub fn is_bulk_only(&self) -> bool {
-        self.undisturbed >= BULK_CHUNKS
+        self.long >= BULK_LEN
     }
 
     /// Bytes that have ever been committed: the offset in the stream at which the next frame will start.
@@ -178,17 +188,23 @@ impl SendQueue {
             // Where nobody else has had anything to send for a while, nobody waits for a longer chunk.
             let chunk_len = CHUNK_LEN << (self.undisturbed / CALM_CHUNKS).min(DOUBLINGS);
             self.undisturbed = self.undisturbed.saturating_add(1);
+            let before = self.pieces.enqueued;
             if !self.bulks.commit_next(&mut self.pieces, chunk_len) {
                 debug_assert!(false, "a bulk that is never active");
                 return;
             }
+            self.long += self.pieces.enqueued - before;
             self.last_chunk = self.pieces.enqueued;
         }
     }
 
     /// How much may be committed when the next chunk is.
     fn ready_len(&self) -> usize {
-        if self.is_bulk_only() { BULK_READY } else { REST_LEN }
+        if self.is_calm() && self.is_bulk_only() {
+            BULK_READY
+        } else {
+            REST_LEN
+        }
     }
 
     fn is_chunk_due(&self) -> bool {

@@ -127,3 +127,26 @@ fn memory_of_large_frames_is_given_back_when_only_small_ones_follow() {
         0
     );
 }
+
+#[test]
+fn a_stream_of_long_frames_alone_is_noticed_until_a_short_one_is_sent() {
+    let mut queue = SendQueue::new();
+    let mut frame = FrameBuf::new();
+    let send = |queue: &mut SendQueue, frame: &mut FrameBuf, len: usize| {
+        push(queue, frame, &vec![1; len]);
+        queue.advance(queue.len());
+    };
+    let fill = |queue: &mut SendQueue, frame: &mut FrameBuf| {
+        for _ in 0..usize::try_from(BULK_LEN).unwrap() / LONG_LEN {
+            assert!(!queue.is_bulk_only());
+            send(queue, frame, LONG_LEN);
+        }
+        assert!(queue.is_bulk_only() && !queue.is_calm());
+    };
+    fill(&mut queue, &mut frame);
+    send(&mut queue, &mut frame, LONG_LEN - 1);
+    assert!(!queue.is_bulk_only());
+    fill(&mut queue, &mut frame);
+    queue.push_control(FrameHeader::new(Kind::Ping, CallId(0)), &[]);
+    assert!(!queue.is_bulk_only());
+}
