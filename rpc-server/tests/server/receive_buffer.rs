@@ -30,25 +30,31 @@ async fn taken(builder: ServerBuilder) -> usize {
     for id in 0..40 {
         let too_long = call(id, "add", &[0; 200 << 10]);
         within(client.write_all(&too_long)).await.unwrap();
-        let mut header = [0; 16];
-        within(client.read_exact(&mut header)).await.unwrap();
-        assert_eq!(header[4], FAILURE);
-        let text = u32::from_be_bytes(header[..4].try_into().unwrap()).next_multiple_of(16);
-        let mut text = vec![0; text as usize];
-        within(client.read_exact(&mut text)).await.unwrap();
+        expect_failure(&mut client).await;
     }
     fill(client.into_std().unwrap())
 }
 
-/// Likewise, after a body in so many chunks that the server takes small calls to be rare.
-async fn taken_after_chunks(builder: ServerBuilder) -> usize {
-    let (_server, mut client) = greeted(builder).await;
-    let body = call_body(method_id("echo"), 0, &[0; 20_000]);
-    within(client.write_all(&chunked(CALL, 0, 0, &body, 128)))
+async fn expect_failure(client: &mut TcpStream) {
+    let mut header = [0; 16];
+    within(client.read_exact(&mut header)).await.unwrap();
+    assert_eq!(header[4], FAILURE);
+    let text = u32::from_be_bytes(header[..4].try_into().unwrap()).next_multiple_of(16);
+    within(client.read_exact(&mut vec![0; text as usize]))
         .await
         .unwrap();
-    // No archive, so what comes back is short.
-    within(client.read_exact(&mut [0; 16])).await.unwrap();
+}
+
+/// Likewise, after so many bytes in chunks that the server takes small calls to be rare.
+async fn taken_after_chunks(builder: ServerBuilder) -> usize {
+    let (_server, mut client) = greeted(builder).await;
+    let body = call_body(method_id("echo"), 0, &[0; 1_000_000]);
+    for id in 0..20 {
+        let too_long = chunked(CALL, 0, id, &body, 64 << 10);
+        within(client.write_all(&too_long)).await.unwrap();
+        // No archive, so what comes back is short.
+        expect_failure(&mut client).await;
+    }
     fill(client.into_std().unwrap())
 }
 
