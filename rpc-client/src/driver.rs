@@ -116,6 +116,8 @@ impl Driver {
         let written = if is_queued {
             Some(self.write(cx, false)?)
         } else {
+            // Others have had their chance, and there is nothing of theirs.
+            self.yielded = false;
             None
         };
         if written == Some(Write::PutOff) {
