@@ -40,7 +40,7 @@ pub(crate) const PROTOC: Tool = Tool {
 /// Generates capnp's services.
 pub(crate) const CAPNP: Tool = Tool {
     name: "capnp",
-    package: "capnproto",
+    package: "capnproto, with libcapnp-dev",
 };
 
 /// This project's name in reports.
