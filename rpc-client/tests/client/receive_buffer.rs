@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use rpc_client::{Channel, ChannelBuilder, ReceiveBuffer};
 use socket2::SockRef;
@@ -72,10 +73,14 @@ fn grants_a_mebibyte() -> bool {
     most.trim().parse::<usize>().unwrap() >= 1 << 20
 }
 
-/// Writes until nothing more is taken.
+/// Writes until nothing more is taken for a while: what arrives is acknowledged by a thread of the kernel, which may have to wait for its turn.
 fn fill(mut socket: TcpStream) -> usize {
     // Of this end the kernel takes no more than it can send.
     SockRef::from(&socket).set_tcp_notsent_lowat(1).unwrap();
+    socket.set_nonblocking(false).unwrap();
+    socket
+        .set_write_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
     let mut taken = 0;
     loop {
         match socket.write(&[0; 4096]) {

@@ -1,6 +1,7 @@
 //! How much the kernel keeps of a connection that the server does not read, as its client sees it.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use rpc_server::{Address, ReceiveBuffer, Server, ServerBuilder};
 use socket2::SockRef;
@@ -58,10 +59,14 @@ async fn taken_after_chunks(builder: ServerBuilder) -> usize {
     fill(client.into_std().unwrap())
 }
 
-/// Writes until nothing more is taken.
+/// Writes until nothing more is taken for a while: what arrives is acknowledged by a thread of the kernel, which may have to wait for its turn.
 fn fill(mut client: std::net::TcpStream) -> usize {
     // Of this end the kernel takes no more than it can send.
     SockRef::from(&client).set_tcp_notsent_lowat(1).unwrap();
+    client.set_nonblocking(false).unwrap();
+    client
+        .set_write_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
     let mut taken = 0;
     loop {
         match client.write(&[0; 4096]) {
