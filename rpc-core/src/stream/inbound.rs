@@ -26,7 +26,10 @@ struct State {
     /// Whether the receiver wants no more, and whether the transport knows.
     stopped: bool,
     stop_taken: bool,
+    /// Whether the transport was told that there is something for it, and has not looked yet.
     notified: bool,
+    /// Whether the receiver has let it look before it went on.
+    let_go: bool,
     hook: Option<Arc<dyn Hook>>,
     receiver: Option<Waker>,
 }
@@ -62,6 +65,7 @@ impl Inbound {
             stopped: false,
             stop_taken: false,
             notified: false,
+            let_go: false,
             hook: None,
             receiver: None,
         }))
@@ -76,6 +80,11 @@ impl Inbound {
     /// The next items, or the end, behind all items that came before it; keeps the waker if there is neither.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Next> {
         let mut state = self.lock();
+        if state.lets_go() {
+            drop(state);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(Body { bytes, packed }) = state.bodies.pop_front() {
             state.read += bytes.len() as u64 + u64::from(ITEM_OVERHEAD);
             // Half a window at a time: the sender goes on while the grant is on its way.
@@ -164,6 +173,7 @@ impl Inbound {
     pub(crate) fn flush(&self, channel: u16, sink: &mut dyn ChannelSink) {
         let mut state = self.lock();
         state.notified = false;
+        state.let_go = false;
         if state.end.is_some() {
             return;
         }
@@ -182,6 +192,15 @@ impl Inbound {
 }
 
 impl State {
+    /// Whether the receiver rests before it goes on, once: the transport may need its thread to tell the peer of what was read.
+    ///
+    /// A receiver that read all there is first would leave the peer without credit meanwhile, and then wait for it.
+    fn lets_go(&mut self) -> bool {
+        let rests = self.notified && !self.let_go && self.end.is_none() && !self.bodies.is_empty();
+        self.let_go |= rests;
+        rests
+    }
+
     fn notify(&mut self) -> Option<Arc<dyn Hook>> {
         if self.notified {
             return None;
@@ -200,5 +219,102 @@ impl std::fmt::Debug for Inbound {
             .field("end", &state.end)
             .field("stopped", &state.stopped)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Transport;
+
+    impl Hook for Transport {
+        fn notify(&self) {}
+    }
+
+    #[derive(Default)]
+    struct Grants {
+        granted: Vec<u32>,
+    }
+
+    impl ChannelSink for Grants {
+        fn is_full(&self) -> bool {
+            false
+        }
+
+        fn item(&mut self, _: u16, _: &mut crate::frame_buf::FrameBuf, _: bool) {}
+        fn end(&mut self, _: u16, _: crate::code::Code, _: &Metadata) {}
+        fn stop(&mut self, _: u16) {}
+
+        fn grant(&mut self, _: u16, bytes: u32) {
+            self.granted.push(bytes);
+        }
+    }
+
+    const BODY: u32 = 200;
+    const COST: u32 = BODY + ITEM_OVERHEAD;
+
+    /// An end in which as many bodies wait, each of them half of the window.
+    fn filled(bodies: usize) -> Inbound {
+        let channel = Inbound::new();
+        let hook: Arc<dyn Hook> = Arc::new(Transport);
+        channel.attach(&hook, 2 * COST);
+        for _ in 0..bodies {
+            assert!(channel.item(Bytes::from(vec![0; BODY as usize]), false).is_none());
+        }
+        channel
+    }
+
+    /// Whether a body came, and whether the receiver was woken again.
+    fn receive(channel: &Inbound) -> (bool, bool) {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let came = match channel.poll_next(&mut Context::from_waker(&waker)) {
+            Poll::Ready(Next::Run(_)) => true,
+            Poll::Ready(Next::Finished(_) | Next::Failed(_)) => panic!("the channel has not ended"),
+            Poll::Pending => false,
+        };
+        (came, woken.0.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn half_a_window_can_be_granted_before_the_other_half_is_read() {
+        let channel = filled(2);
+        assert_eq!(receive(&channel), (true, false));
+        assert_eq!(receive(&channel), (false, true), "the transport has its chance");
+        let mut grants = Grants::default();
+        channel.flush(0, &mut grants);
+        assert_eq!(receive(&channel), (true, false));
+        channel.flush(0, &mut grants);
+        assert_eq!(grants.granted, [COST, COST]);
+    }
+
+    #[test]
+    fn a_receiver_rests_once_for_a_transport_that_does_not_come() {
+        let channel = filled(3);
+        assert_eq!(receive(&channel), (true, false));
+        assert_eq!(receive(&channel), (false, true));
+        assert_eq!(receive(&channel), (true, false));
+        assert_eq!(receive(&channel), (true, false));
+        let mut grants = Grants::default();
+        channel.flush(0, &mut grants);
+        assert_eq!(grants.granted, [3 * COST]);
+    }
+
+    #[test]
+    fn nobody_rests_for_a_grant_that_is_of_no_use() {
+        let channel = filled(2);
+        assert_eq!(receive(&channel), (true, false));
+        assert!(channel.finish(Metadata::default()).is_none());
+        assert_eq!(receive(&channel), (true, false));
     }
 }
