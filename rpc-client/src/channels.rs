@@ -8,6 +8,8 @@ use rpc_core::connection::{ChannelEvent, ChannelSignal, ClientConnection};
 use rpc_core::stream::{CallChannels, Hook};
 use rpc_core::{CallFailure, CallId};
 
+use crate::clock;
+
 /// The channels of calls in flight.
 #[derive(Debug)]
 pub(crate) struct ChannelTable {
@@ -71,12 +73,16 @@ impl ChannelTable {
 
     /// Fetches what channels have for the server, a frame of each in turn, as far as there is room.
     pub(crate) fn flush(&mut self, connection: &mut ClientConnection, woken: &mut Vec<Waker>) {
+        if self.flushing.is_empty() {
+            return;
+        }
+        let now = clock::now();
         for _ in 0..self.flushing.len() {
             let Some(call) = self.flushing.pop_front() else {
                 return;
             };
             let Some(channels) = self.of(call) else { continue };
-            if channels.flush(&mut connection.sink(call), woken) {
+            if channels.flush(&mut connection.sink(call, now), woken) {
                 self.flushing.push_back(call);
             }
         }

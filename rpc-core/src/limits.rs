@@ -29,6 +29,10 @@ pub struct Limits {
     pub max_held: usize,
     /// Bytes a peer may send on a new channel of a call before it is granted more. Default 64 KiB.
     pub stream_credit: u32,
+    /// Bytes a peer may have under way on a channel whose items are read as fast as they come: it is granted more by and by, as long as little of `max_held` is
+    /// in use. Default 256 KiB: half of it is read in the time that another process takes to wake up and send the next. Up to `stream_credit`, channels stay
+    /// with what they began with; at most 2 GiB − 1.
+    pub stream_window: u32,
     /// Time for the peer's whole preface, counted from the start of the connection. Default 5 s.
     pub handshake_timeout: Duration,
 }
@@ -94,6 +98,7 @@ impl Limits {
                 Self::GUARANTEED_BODY.into(),
                 (1 << 31) - 1,
             ),
+            ("stream_window", self.stream_window.into(), 0, (1 << 31) - 1),
         ];
         for (name, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
@@ -118,6 +123,7 @@ impl Default for Limits {
             max_metadata: 8 << 10,
             max_held: 64 << 20,
             stream_credit: 64 << 10,
+            stream_window: 256 << 10,
             handshake_timeout: Duration::from_secs(5),
         }
     }

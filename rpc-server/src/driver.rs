@@ -194,7 +194,7 @@ impl Driver {
         if phase == Phase::Draining {
             self.drain(now, "server is shutting down");
         }
-        self.flush_channels();
+        self.flush_channels(now);
         self.leave_when_done();
         let was_full = self.is_full();
         again |= self.write(cx, now)?;
@@ -228,7 +228,7 @@ impl Driver {
     }
 
     /// Fetches what channels have for the peer, a frame of each in turn, and answers calls whose answers waited for that.
-    fn flush_channels(&mut self) {
+    fn flush_channels(&mut self, now: Instant) {
         self.ready.take_channels(&mut self.flushing);
         for _ in 0..self.flushing.len() {
             let Some(index) = self.flushing.pop_front() else {
@@ -239,7 +239,7 @@ impl Driver {
             let Self {
                 calls, connection, ..
             } = self;
-            let (is_left, completed) = calls.flush(call, &mut connection.sink(call));
+            let (is_left, completed) = calls.flush(call, &mut connection.sink(call, now));
             if is_left {
                 self.flushing.push_back(index);
             }

@@ -73,6 +73,7 @@ const LIMITS: Limits = Limits {
     max_metadata: 8 << 10,
     max_held: 64 << 20,
     stream_credit: 256 << 10,
+    stream_window: 256 << 10,
     handshake_timeout: Duration::from_secs(600),
 };
 

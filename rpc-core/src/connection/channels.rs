@@ -1,5 +1,7 @@
 //! Channels: credit and ends of the channels of one call, as both sides count them (P-53, P-54).
 
+use std::time::{Duration, Instant};
+
 use crate::stream::ITEM_OVERHEAD;
 
 /// The channels of one call.
@@ -9,12 +11,18 @@ pub(crate) struct Channels {
     inbound: Vec<Inbound>,
     /// Those on which this side sends.
     outbound: Vec<Outbound>,
+    /// By how much the windows together are longer than they were.
+    widened: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Inbound {
     /// What the peer may still send. One item may exceed it.
     credit: i64,
+    /// What it may have sent that was not read.
+    window: u32,
+    /// When it was granted something for what was read.
+    granted: Option<Instant>,
     ended: bool,
 }
 
@@ -38,18 +46,27 @@ pub(crate) enum Fault {
     CreditRaised,
 }
 
+/// Windows become longer while the connection holds less than this part of `max_held`: the rest is for further calls.
+pub(crate) const WIDE_SHARE: usize = 4;
+
 /// The largest credit that a channel may have.
 const MAX_CREDIT: i64 = (1 << 31) - 1;
+
+/// A channel is fast if half of its window is read in less time: then the length of the window may be what holds it up. A slow one has no use for a longer one.
+const FAST: Duration = Duration::from_millis(100);
 
 impl Channels {
     pub(crate) fn new(inbound: u16, inbound_credit: u32) -> Self {
         let channel = Inbound {
             credit: inbound_credit.into(),
+            window: inbound_credit,
+            granted: None,
             ended: false,
         };
         Self {
             inbound: vec![channel; inbound.into()],
             outbound: Vec::new(),
+            widened: 0,
         }
     }
 
@@ -139,6 +156,28 @@ impl Channels {
         }
     }
 
+    /// This side is about to let the peer send more, for half a window that was read. How much it may grant besides: a fast channel gets twice its window,
+    /// up to `longest`, if that is not beyond `room`.
+    pub(crate) fn widen(&mut self, channel: u16, longest: u32, room: usize, now: Instant) -> u32 {
+        let Ok(channel) = self.inbound_mut(channel) else {
+            return 0;
+        };
+        let before = channel.granted.replace(now);
+        let is_fast = before.is_some_and(|before| now.saturating_duration_since(before) < FAST);
+        let more = channel.window.min(longest.saturating_sub(channel.window));
+        if channel.ended || !is_fast || more as usize > room {
+            return 0;
+        }
+        channel.window += more;
+        self.widened += more as usize;
+        more
+    }
+
+    /// By how much the windows together are longer than they were.
+    pub(crate) fn widened(&self) -> usize {
+        self.widened
+    }
+
     /// Whether a channel on which the peer sends is open.
     pub(crate) fn is_inbound_open(&self, channel: u16) -> bool {
         self.inbound
@@ -213,6 +252,29 @@ mod tests {
         assert!(channels.send_item(0, 0));
         assert_eq!(channels.receive_credit(0, 16), Ok(()));
         assert_eq!(channels.receive_credit(1, 1), Err(Fault::NoSuchChannel));
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "there is no other way to an instant")]
+    #[test]
+    fn windows_of_fast_channels_become_longer_step_by_step() {
+        let mut channels = Channels::new(2, 100);
+        let start = Instant::now();
+        let mut widen =
+            |channel, millis, room| channels.widen(channel, 500, room, start + Duration::from_millis(millis));
+        assert_eq!(widen(0, 0, 1_000), 0, "nobody knows yet how fast it is");
+        assert_eq!(widen(0, 99, 99), 0, "no room");
+        assert_eq!(widen(0, 198, 100), 100);
+        assert_eq!(widen(1, 198, 1_000), 0, "the first time of the other one");
+        assert_eq!(widen(0, 298, 1_000), 0, "slow");
+        assert_eq!(widen(0, 299, 1_000), 200);
+        assert_eq!(widen(0, 300, 1_000), 100, "as much as was wanted in all");
+        assert_eq!(widen(0, 301, 1_000), 0);
+        assert_eq!(widen(1, 250, 1_000), 100);
+        assert_eq!(widen(2, 251, 1_000), 0, "there is no such channel");
+        assert_eq!(channels.widened(), 500);
+        assert_eq!(channels.receive_end(1), Ok(()));
+        assert_eq!(channels.widen(1, 500, 1_000, start), 0);
+        assert_eq!(Channels::new(1, 600).widen(0, 500, 1_000, start), 0);
     }
 
     /// P-54

@@ -43,6 +43,8 @@ pub struct ClientConnection {
     /// Calls of which something was sent.
     begun: u64,
     earliest: Earliest,
+    /// By how much the windows of all channels are longer than they were.
+    widened: usize,
     /// Slots in state `ExpiryDue` or `RefusalDue`, and such that were when they were put here.
     due: VecDeque<CallId>,
     /// Channels that were opened before the server's preface came, whose owner is not told yet that it allows more.
@@ -102,6 +104,7 @@ impl ClientConnection {
             oneway: 0,
             begun: 0,
             earliest: Earliest::default(),
+            widened: 0,
             due: VecDeque::new(),
             raised: Vec::new(),
         }
@@ -195,7 +198,7 @@ impl ClientConnection {
         self.free = Vec::new();
         self.due.clear();
         self.raised.clear();
-        (self.waiting, self.oneway) = (0, 0);
+        (self.waiting, self.oneway, self.widened) = (0, 0, 0);
         let slots = std::mem::take(&mut self.slots);
         slots
             .into_iter()
@@ -507,6 +510,7 @@ impl ClientConnection {
 
     fn release(&mut self, call: CallId) {
         if let Some(slot) = self.slots.get_mut(call.index()) {
+            self.widened -= slot.channels.as_ref().map_or(0, |channels| channels.widened());
             *slot = Slot::free();
             self.free.push(call);
         }

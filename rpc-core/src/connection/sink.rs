@@ -1,5 +1,7 @@
 //! CallSink: where the channels of one call hand over what is for the peer, when the call is on a connection.
 
+use std::time::Instant;
+
 use crate::code::Code;
 use crate::connection::{ClientConnection, ServerConnection};
 use crate::frame_buf::FrameBuf;
@@ -15,16 +17,18 @@ const MAX_COMMITTED: usize = 256 << 10;
 pub struct CallSink<'a, C> {
     connection: &'a mut C,
     call: CallId,
+    now: Instant,
 }
 
 macro_rules! call_sink {
     ($($connection:ty),*) => {$(
         impl $connection {
             /// Where the channels of a call hand over what is for the peer.
-            pub fn sink(&mut self, call: CallId) -> CallSink<'_, Self> {
+            pub fn sink(&mut self, call: CallId, now: Instant) -> CallSink<'_, Self> {
                 CallSink {
                     connection: self,
                     call,
+                    now,
                 }
             }
 
@@ -53,8 +57,10 @@ macro_rules! call_sink {
                 self.connection.stop_channel(self.call, channel);
             }
 
-            fn grant(&mut self, channel: u16, bytes: u32) {
-                self.connection.grant(self.call, channel, bytes);
+            fn grant(&mut self, channel: u16, bytes: u32) -> u32 {
+                let more = self.connection.widen(self.call, channel, self.now);
+                self.connection.grant(self.call, channel, bytes.saturating_add(more));
+                more
             }
         }
     )*};

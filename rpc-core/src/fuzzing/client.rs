@@ -208,12 +208,15 @@ impl Model {
         if bytes == 0 {
             return self.owner(|connection| connection.stop_channel(call, number(channel)));
         }
-        if let Some(Some(credit)) = self
+        let more = self.connection.widen(call, number(channel), self.now);
+        let bytes = bytes + more;
+        match self
             .waiting
             .get_mut(&call)
             .and_then(|call| call.inbound.get_mut(channel))
         {
-            *credit += i64::from(bytes);
+            Some(Some(credit)) => *credit += i64::from(bytes),
+            Some(None) | None => assert_eq!(more, 0),
         }
         self.owner(|connection| connection.grant(call, number(channel), bytes));
     }

@@ -346,7 +346,9 @@ impl Pair {
             if stops {
                 self.client.stop_channel(call, number(channel));
             } else {
-                self.client.grant(call, number(channel), lane.take_read());
+                let now = self.client_now;
+                let bytes = lane.take_read(|| self.client.widen(call, number(channel), now));
+                self.client.grant(call, number(channel), bytes);
             }
         }
     }
@@ -361,7 +363,9 @@ impl Pair {
             if stops {
                 self.server.stop_channel(call, number(channel));
             } else {
-                self.server.grant(call, number(channel), lane.take_read());
+                let now = self.server_now;
+                let bytes = lane.take_read(|| self.server.widen(call, number(channel), now));
+                self.server.grant(call, number(channel), bytes);
             }
         }
     }

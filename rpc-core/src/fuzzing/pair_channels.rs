@@ -98,14 +98,14 @@ impl Lane {
         }
     }
 
-    /// What is to be granted.
-    pub(super) fn take_read(&mut self) -> u32 {
-        if self.ended {
+    /// What is to be granted: what was read, and what the connection gives besides.
+    pub(super) fn take_read(&mut self, more: impl FnOnce() -> u32) -> u32 {
+        if self.ended || self.read == 0 {
             return 0;
         }
-        let read = std::mem::take(&mut self.read);
-        self.credit += i64::from(read);
-        read
+        let bytes = std::mem::take(&mut self.read) + more();
+        self.credit += i64::from(bytes);
+        bytes
     }
 }
 

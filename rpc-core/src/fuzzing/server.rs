@@ -209,14 +209,16 @@ impl Model {
         if bytes == 0 {
             return self.owner(|connection| connection.stop_channel(call, number(channel)));
         }
-        let is_stopping = self.stopping.contains(&call);
-        if let Some(Some(credit)) = self
-            .running
-            .get_mut(&call)
-            .and_then(|call| call.channels.inbound.get_mut(channel))
-            && !is_stopping
+        let more = self.connection.widen(call, number(channel), self.now);
+        let is_running = !self.stopping.contains(&call);
+        let running = self.running.get_mut(&call).filter(|_| is_running);
+        assert!(more == 0 || running.is_some());
+        let bytes = bytes + more;
+        if let Some(Running { held, channels }) = running
+            && let Some(Some(credit)) = channels.inbound.get_mut(channel)
         {
             *credit += i64::from(bytes);
+            *held += more as usize;
         }
         self.owner(|connection| connection.grant(call, number(channel), bytes));
     }

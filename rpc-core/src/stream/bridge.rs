@@ -138,9 +138,10 @@ impl ChannelSink for Across<'_> {
         self.woken.extend(self.to.stopped(channel));
     }
 
-    fn grant(&mut self, channel: u16, bytes: u32) {
+    fn grant(&mut self, channel: u16, bytes: u32) -> u32 {
         self.granted = true;
         self.woken.extend(self.to.granted(channel, bytes));
+        0
     }
 }
 

@@ -35,8 +35,8 @@ pub trait ChannelSink {
     fn end(&mut self, channel: u16, code: Code, metadata: &Metadata);
     /// Nothing more is wanted of a channel on which the peer sends.
     fn stop(&mut self, channel: u16);
-    /// The peer may send that much more on a channel.
-    fn grant(&mut self, channel: u16, bytes: u32);
+    /// The peer may send that much more on a channel, for what was read. What it was granted besides: its window has become so much longer.
+    fn grant(&mut self, channel: u16, bytes: u32) -> u32;
 }
 
 /// The ends of one side of a call: those on which it sends, and those on which it receives, each in the order of the method's parameters.

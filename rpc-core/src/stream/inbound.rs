@@ -186,7 +186,8 @@ impl Inbound {
         if state.read >= u64::from(state.window / 2) && state.read > 0 {
             let grant = u32::try_from(state.read).unwrap_or(u32::MAX);
             state.read -= u64::from(grant);
-            sink.grant(channel, grant);
+            let more = sink.grant(channel, grant);
+            state.window = state.window.saturating_add(more);
         }
     }
 }
@@ -238,6 +239,8 @@ mod tests {
     #[derive(Default)]
     struct Grants {
         granted: Vec<u32>,
+        /// What the window is longer by with the next grant.
+        more: u32,
     }
 
     impl ChannelSink for Grants {
@@ -249,8 +252,9 @@ mod tests {
         fn end(&mut self, _: u16, _: crate::code::Code, _: &Metadata) {}
         fn stop(&mut self, _: u16) {}
 
-        fn grant(&mut self, _: u16, bytes: u32) {
+        fn grant(&mut self, _: u16, bytes: u32) -> u32 {
             self.granted.push(bytes);
+            std::mem::take(&mut self.more)
         }
     }
 
@@ -308,6 +312,22 @@ mod tests {
         let mut grants = Grants::default();
         channel.flush(0, &mut grants);
         assert_eq!(grants.granted, [3 * COST]);
+    }
+
+    #[test]
+    fn a_window_that_became_longer_is_granted_in_longer_halves() {
+        let channel = filled(4);
+        let mut grants = Grants {
+            more: 2 * COST,
+            ..Grants::default()
+        };
+        let mut granted_after = |body: u32| {
+            assert_eq!(receive(&channel), (true, false), "body {body}");
+            channel.flush(0, &mut grants);
+            grants.granted.len()
+        };
+        assert_eq!([1, 2, 3, 4].map(&mut granted_after), [1, 1, 2, 2]);
+        assert_eq!(grants.granted, [COST, 2 * COST]);
     }
 
     #[test]

@@ -337,7 +337,9 @@ mod tests {
 
         fn end(&mut self, _: u16, _: Code, _: &Metadata) {}
         fn stop(&mut self, _: u16) {}
-        fn grant(&mut self, _: u16, _: u32) {}
+        fn grant(&mut self, _: u16, _: u32) -> u32 {
+            0
+        }
     }
 
     /// P-53: a handler that has sent an item may return, and the item is not to come behind its answer.

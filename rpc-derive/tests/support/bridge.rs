@@ -218,8 +218,9 @@ impl ChannelSink for Bag {
         self.0.push(Message::Stop(channel));
     }
 
-    fn grant(&mut self, channel: u16, bytes: u32) {
+    fn grant(&mut self, channel: u16, bytes: u32) -> u32 {
         self.0.push(Message::Grant(channel, bytes));
+        0
     }
 }
 

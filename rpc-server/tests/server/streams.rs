@@ -56,7 +56,7 @@ async fn a_long_stream_of_tiny_items_is_no_nuisance() {
 #[tokio::test]
 async fn a_slow_reader_suspends_its_producer_and_nobody_else() {
     const LEN: u64 = 10_000;
-    let ahead = 64 * 1_024 + 32 * 1_024 + 2 * LEN;
+    let ahead = |window: u32| u64::from(window) + 32 * 1_024 + 2 * LEN;
     for address in [
         "tcp://127.0.0.1:0".to_owned(),
         format!("unix://{}", socket_path().display()),
@@ -82,13 +82,17 @@ async fn a_slow_reader_suspends_its_producer_and_nobody_else() {
                 assert!(within(others.add(number)).await.is_ok(), "others go on");
             }
             let sent = lab.sent(key).load(Ordering::SeqCst);
-            assert!(sent * LEN <= ahead, "{sent} blocks of {LEN} bytes are ahead");
-            // It goes on as it is read, and never gets further ahead.
+            let limits = Limits::default();
+            assert!(
+                sent * LEN <= ahead(limits.stream_credit),
+                "{sent} blocks of {LEN} bytes are ahead"
+            );
+            // It goes on as it is read, and gets ahead by the longest window at most.
             for read in 1..=100 {
                 assert_eq!(within(blocks.recv()).await.unwrap().unwrap().len() as u64, LEN);
                 let sent = lab.sent(key).load(Ordering::SeqCst);
                 assert!(
-                    sent.saturating_sub(read) * LEN <= ahead,
+                    sent.saturating_sub(read) * LEN <= ahead(limits.stream_window),
                     "{sent} sent, {read} read"
                 );
             }
@@ -97,6 +101,39 @@ async fn a_slow_reader_suspends_its_producer_and_nobody_else() {
             assert_eq!(lab.end(key).unwrap(), SendError::Stopped.to_string());
         }
         assert_eq!(server.stats().accepted, 1);
+    }
+}
+
+/// R10: who reads as fast as items come lets the producer get further ahead, as far as the limits say.
+#[tokio::test]
+async fn a_fast_reader_has_a_longer_window() {
+    const LEN: u32 = 10_000;
+    let lab = Lab::default();
+    let server = serve(&lab);
+    for (key, stream_window) in [(1, 256 << 10), (2, 64 << 10), (3, 0)] {
+        let limits = Limits {
+            stream_window,
+            ..Limits::default()
+        };
+        let connecting = Channel::builder()
+            .limits(limits)
+            .connect(server.addresses()[0].clone());
+        let client = FlowClient::new(within(connecting).await.unwrap());
+        let (mut blocks, _call) = within(client.blocks(key, LEN).open()).await.unwrap();
+        let mut longest = 0;
+        for read in 0..2_000 {
+            let ahead = lab.sent(key).load(Ordering::SeqCst).saturating_sub(read) * u64::from(LEN);
+            longest = longest.max(ahead);
+            if longest > 200_000 {
+                break;
+            }
+            within(blocks.recv()).await.unwrap().unwrap();
+        }
+        if stream_window > limits.stream_credit {
+            assert!(longest > 200_000, "{longest} bytes ahead");
+        } else {
+            assert!(longest <= 120_000, "{longest} bytes ahead");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Arriving, ClientConnection, Slot, State, begun_slot, withdraw};
 use crate::budget::Cost;
 use crate::code::Code;
 use crate::connection::body::split_answer;
-use crate::connection::channels::{Channels, Fault};
+use crate::connection::channels::{Channels, Fault, WIDE_SHARE};
 use crate::connection::event::{ChannelEvent, ChannelSignal, ClientEvent};
 use crate::connection::link::{SMALL_GRANT, item_header};
 use crate::error::{ConnectionError, ProtocolError};
@@ -72,6 +72,21 @@ impl ClientConnection {
             let bytes = channels.send_credit(channel, bytes);
             self.link.push_credit(call, channel, bytes);
         }
+    }
+
+    /// How much the server may be granted on a channel besides what was read: its window has become so much longer. Ask before each [`grant`](Self::grant) for
+    /// half a window. Nothing if all windows together would be longer than before by more than a quarter of `max_held`.
+    pub fn widen(&mut self, call: CallId, channel: u16, now: Instant) -> u32 {
+        let Limits {
+            max_held,
+            stream_window,
+            ..
+        } = self.link.limits;
+        let room = (max_held / WIDE_SHARE).saturating_sub(self.widened);
+        let channels = self.waiting_channels(call);
+        let more = channels.map_or(0, |channels| channels.widen(channel, stream_window, room, now));
+        self.widened += more as usize;
+        more
     }
 
     pub(super) fn on_item(

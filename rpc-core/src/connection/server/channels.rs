@@ -9,13 +9,14 @@ use super::{ServerConnection, Slot, State};
 use crate::budget::Cost;
 use crate::code::Code;
 use crate::connection::body::split_answer;
-use crate::connection::channels::{Channels, Fault};
+use crate::connection::channels::{Channels, Fault, WIDE_SHARE};
 use crate::connection::event::{ChannelEvent, ChannelSignal, ServerEvent};
 use crate::connection::link::{SMALL_GRANT, item_header};
 use crate::error::{ConnectionError, ProtocolError};
 use crate::frame_buf::FrameBuf;
 use crate::header::{Flags, FrameHeader};
 use crate::id::CallId;
+use crate::limits::Limits;
 use crate::metadata::Metadata;
 
 impl ServerConnection {
@@ -78,6 +79,28 @@ impl ServerConnection {
             self.link.patience.earn();
             self.link.push_credit(call, channel, bytes);
         }
+    }
+
+    /// How much the client may be granted on a channel besides what was read: its window has become so much longer. Ask before each [`grant`](Self::grant) for
+    /// half a window. Nothing while more than a quarter of `max_held` is in use, or the server is short of memory.
+    pub fn widen(&mut self, call: CallId, channel: u16, now: Instant) -> u32 {
+        let Limits {
+            max_held,
+            stream_window,
+            ..
+        } = self.link.limits;
+        let room = match self.pressure {
+            Pressure::None => (max_held / WIDE_SHARE).saturating_sub(self.held()),
+            Pressure::Pause | Pressure::Refuse => 0,
+        };
+        let Some(slot) = self.running_mut(call) else {
+            return 0;
+        };
+        let channels = slot.channels.as_deref_mut();
+        let more = channels.map_or(0, |channels| channels.widen(channel, stream_window, room, now));
+        slot.held += more as usize;
+        self.held += more as usize;
+        more
     }
 
     pub(super) fn on_item(
