@@ -30,8 +30,8 @@ pub struct Limits {
     /// Bytes a peer may send on a new channel of a call before it is granted more. Default 64 KiB.
     pub stream_credit: u32,
     /// Bytes a peer may have under way on a channel whose items are read as fast as they come: it is granted more by and by, as long as little of `max_held` is
-    /// in use. Default 256 KiB: half of it is read in the time that another process takes to wake up and send the next. Up to `stream_credit`, channels stay
-    /// with what they began with; at most 2 GiB − 1.
+    /// in use. Default 512 KiB: with less, processes of one machine wait for each other. Up to `stream_credit`, channels stay with what they began with; at most
+    /// 2 GiB − 1.
     pub stream_window: u32,
     /// Time for the peer's whole preface, counted from the start of the connection. Default 5 s.
     pub handshake_timeout: Duration,
@@ -123,7 +123,7 @@ impl Default for Limits {
             max_metadata: 8 << 10,
             max_held: 64 << 20,
             stream_credit: 64 << 10,
-            stream_window: 256 << 10,
+            stream_window: 512 << 10,
             handshake_timeout: Duration::from_secs(5),
         }
     }
