@@ -67,6 +67,9 @@ impl<T: Wire> Receiver<T> {
     }
 
     /// Asks for the next item, and keeps the waker if there is none yet.
+    ///
+    /// Now and then it is pending although an item is there, and wakes at once: the connection, whose task may share the thread, tells the sender that it may go
+    /// on before more is read.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Archive<T>>, StreamError>> {
         if self.ended {
             return Poll::Ready(Ok(None));
