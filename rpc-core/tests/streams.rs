@@ -8,15 +8,16 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rpc_core::connection::{ChannelSignal, ClientEvent, NewCall, Sent, ServerEvent};
+use rpc_core::connection::{ChannelSignal, ClientEvent, NewCall, Pressure, Sent, ServerEvent};
 use rpc_core::{CallId, Code, Limits, Metadata};
 use support::pair::{METHOD, Pair, at_client, at_server, end, failed, item, replied};
 use support::{frame, metadata};
 
 const MS: Duration = Duration::from_millis(1);
 const WINDOW: usize = 64 << 10;
+const PRELUDE: usize = 16;
 
 fn up(pair: &mut Pair, call: CallId, body: &[u8]) {
     pair.client.send_item(call, 0, &mut frame(body), false);
@@ -419,4 +420,72 @@ fn held_credit_comes_back_with_the_call() {
     pair.take_server_events();
     assert_eq!(pair.take_client_events().len(), 8);
     pair.assert_idle();
+}
+
+/// What a channel gets in all when it is granted something eight times, one millisecond after the other.
+fn widened(now: Instant, mut widen: impl FnMut(Instant) -> u32) -> usize {
+    (0..8).map(|count| widen(now + count * MS) as usize).sum()
+}
+
+/// R10: longer windows count among what the server's end holds, which leaves three quarters of it for others, and go with their call.
+#[test]
+fn longer_windows_are_within_a_quarter_of_what_a_server_holds() {
+    let limits = Limits {
+        // The arguments of the calls count as well.
+        max_held: 64 * WINDOW + 4 * 100,
+        ..Limits::default()
+    };
+    let mut pair = Pair::with_limits(Limits::default(), limits);
+    let (first, second) = (pair.open(2, 0), pair.open(1, 0));
+    let now = pair.now;
+    let mut widen = |call, channel| widened(now, |now| pair.server.widen(call, channel, now));
+    // There are three windows to begin with. With 7 and 3 more, 13 of 16 are in use: another 4 would be too many, 1 and 2 are not.
+    assert_eq!(widen(first, 0), 7 * WINDOW);
+    assert_eq!(widen(first, 1), 3 * WINDOW);
+    assert_eq!(widen(second, 0), 3 * WINDOW);
+    assert_eq!(pair.server.held(), 16 * WINDOW + 2 * PRELUDE);
+    finish(&mut pair, first);
+    assert_eq!(pair.server.held(), 4 * WINDOW + PRELUDE);
+    pair.server.set_pressure(Pressure::Pause);
+    assert_eq!(
+        widened(now, |now| pair.server.widen(second, 0, now)),
+        0,
+        "no memory"
+    );
+    pair.server.set_pressure(Pressure::None);
+    assert_eq!(widened(now, |now| pair.server.widen(second, 0, now)), 4 * WINDOW);
+    finish(&mut pair, second);
+    pair.assert_idle();
+}
+
+/// R10: likewise at the client, which counts only by how much windows are longer.
+#[test]
+fn longer_windows_are_within_a_quarter_of_what_a_client_holds() {
+    let limits = Limits {
+        max_held: 64 * WINDOW,
+        ..Limits::default()
+    };
+    let mut pair = Pair::with_limits(limits, Limits::default());
+    let (first, second) = (pair.open(0, 2), pair.open(0, 1));
+    let now = pair.now;
+    let mut widen = |call, channel| widened(now, |now| pair.client.widen(call, channel, now));
+    assert_eq!([widen(first, 0), widen(first, 1)], [7 * WINDOW; 2]);
+    assert_eq!(widen(second, 0), WINDOW, "two steps of sixteen are left");
+    finish(&mut pair, first);
+    assert_eq!(widened(now, |now| pair.client.widen(second, 0, now)), 6 * WINDOW);
+    assert_eq!(
+        widened(now, |now| pair.client.widen(first, 0, now)),
+        0,
+        "it is over"
+    );
+    finish(&mut pair, second);
+    pair.assert_idle();
+}
+
+/// Answers a call, and whatever both sides say to that.
+fn finish(pair: &mut Pair, call: CallId) {
+    pair.reply(call, b"");
+    pair.drive();
+    assert!(pair.take_client_events().contains(&replied(call, b"")));
+    pair.take_server_events();
 }
