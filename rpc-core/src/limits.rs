@@ -29,8 +29,8 @@ pub struct Limits {
     pub max_held: usize,
     /// Bytes a peer may send on a new channel of a call before it is granted more. Default 64 KiB.
     pub stream_credit: u32,
-    /// Bytes a peer may have under way on a channel whose items are read as fast as they come: it is granted more by and by, as long as little of `max_held` is
-    /// in use. Default 512 KiB: with less, processes of one machine wait for each other. Up to `stream_credit`, channels stay with what they began with; at most
+    /// Bytes a peer may have under way on a channel whose items are read as fast as they come: it is granted more by and by, as long as less than a
+    /// quarter of `max_held` is in use. Default 512 KiB: with less, processes of one machine wait for each other. Up to `stream_credit`, channels stay with what they began with; at most
     /// 2 GiB − 1.
     pub stream_window: u32,
     /// Time for the peer's whole preface, counted from the start of the connection. Default 5 s.
@@ -156,3 +156,22 @@ impl std::fmt::Display for LimitsError {
 }
 
 impl std::error::Error for LimitsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_is_longer_than_credit_can_be_is_named() {
+        let with = |stream_window| Limits {
+            stream_window,
+            ..Limits::default()
+        };
+        // Below the credit that channels begin with, none becomes longer.
+        for stream_window in [0, (1 << 31) - 1] {
+            assert_eq!(with(stream_window).check(), Ok(()));
+        }
+        let error = with(1 << 31).check().map_err(|error| (error.name, error.most));
+        assert_eq!(error, Err(("stream_window", (1 << 31) - 1)));
+    }
+}
