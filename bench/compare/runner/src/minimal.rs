@@ -31,9 +31,9 @@ pub(crate) struct Minimal {
 pub(crate) const BARE: &str = "bare";
 
 const MINIMAL: &[Minimal] = &[
-    minimal(BARE, None, 13.0, u32::MAX, true),
-    minimal("ours", None, 17.0, u32::MAX, true),
-    minimal("tarpc", None, 22.0, u32::MAX, false),
+    minimal(BARE, None, 13.0, 5, true),
+    minimal("ours", None, 17.0, 5, true),
+    minimal("tarpc", None, 22.0, 5, false),
     minimal("tonic", Some(PROTOC), 43.0, 3, false),
     minimal("capnp", Some(CAPNP), 16.0, 2, false),
     minimal("volo", None, 109.0, 2, false),

@@ -10,7 +10,7 @@ use crate::table::{Key, Table};
 /// Load of other programs per core.
 const LOAD: f64 = 0.5;
 
-/// How far the floor's medians may be apart between repetitions.
+/// How far the floor's medians may be apart between repetitions, those in the middle half.
 const SPREAD: f64 = 1.5;
 
 /// What was disturbing; nothing, on a quiet machine.

@@ -12,8 +12,9 @@ use crate::places::Places;
 const USAGE: &str = "usage: compare [run|render|readme-table] [--short] [--again N|W9] [--peers a,b] [--workloads W1,W9] [--repetitions N] \
 [--out DIR] [--render-only] [--draft] [--load-before L]";
 
-/// Repetitions that are published.
-pub(crate) const ENOUGH: u32 = 5;
+/// Repetitions that are published. Many short ones rather than few long ones: what disturbs a shared machine comes in bursts of a second or two,
+/// which a median of ten leaves out, wherever they fall.
+pub(crate) const ENOUGH: u32 = 10;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -179,7 +179,7 @@ fn conclude(options: &Options, results: &mut Results) {
     };
     add(options.short, "it was a short run");
     add(!options.is_complete(), "it was a part of the comparison only");
-    add(is_too_few, "there were fewer than five repetitions");
+    add(is_too_few, &format!("there were fewer than {ENOUGH} repetitions"));
     add(ours_failed, "measurements of this project failed");
 }
 

@@ -6,6 +6,8 @@ pub(crate) struct Summary {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// Between these is the middle half.
+    quartiles: (f64, f64),
 }
 
 impl Summary {
@@ -13,19 +15,21 @@ impl Summary {
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
+        let last = values.len().checked_sub(1)?;
         let upper = values.len() / 2;
-        let lower = (values.len() - 1) / 2;
+        let lower = last / 2;
         Some(Self {
             median: (values[lower] + values[upper]) / 2.0,
-            min,
-            max,
+            min: values[0],
+            max: values[last],
+            quartiles: (values[last / 4], values[last - last / 4]),
         })
     }
 
-    /// How far the repetitions are apart: 1 if they agree.
+    /// How far the middle half of the repetitions is apart: 1 if they agree. That one or two in ten fell into a disturbance is what the median is for.
     pub(crate) fn spread(&self) -> f64 {
-        ratio(self.max, self.min).unwrap_or(1.0)
+        let (lower, upper) = self.quartiles;
+        ratio(upper, lower).unwrap_or(1.0)
     }
 }
 
@@ -51,6 +55,9 @@ mod tests {
     #[test]
     fn the_spread_is_a_ratio() {
         assert_eq!(Summary::of([2.0, 3.0, 2.5]).unwrap().spread(), 1.5);
+        let disturbed = |number| (0..10).map(move |i| if i < number { 9.0 } else { 2.0 });
+        assert_eq!(Summary::of(disturbed(2)).unwrap().spread(), 1.0);
+        assert_eq!(Summary::of(disturbed(3)).unwrap().spread(), 4.5);
         assert_eq!(Summary::of([2.0]).unwrap().spread(), 1.0);
         assert_eq!(Summary::of([0.0, 0.0]).unwrap().spread(), 1.0);
     }

@@ -144,11 +144,7 @@ mod tests {
         Bar {
             label: label.to_owned(),
             written: value.to_string(),
-            summary: Summary {
-                median: value,
-                min: value,
-                max: value,
-            },
+            summary: Summary::of([value]).unwrap(),
             kind,
         }
     }
