@@ -147,13 +147,22 @@ pub(crate) mod tests {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Results with these reports, each of one repetition.
+    /// Results with these reports; the second of a peer in a cell is of the second repetition, and so on.
     pub(crate) fn results(reports: Vec<Report>) -> Results {
-        let run = |report| Run {
-            repetition: 0,
-            time: 0,
-            report,
+        let cell = |report: &Report| {
+            let socket = (report.transport, report.runtime);
+            let manner = (report.pinned, report.blocking, report.extra.clone());
+            (report.peer.clone(), report.workload, socket, manner)
         };
+        let mut runs: Vec<Run> = Vec::new();
+        for report in reports {
+            let before = runs.iter().filter(|run| cell(&run.report) == cell(&report));
+            runs.push(Run {
+                repetition: u32::try_from(before.count()).unwrap(),
+                time: 0,
+                report,
+            });
+        }
         Results {
             machine: Machine::default(),
             versions: BTreeMap::new(),
@@ -164,7 +173,7 @@ pub(crate) mod tests {
             left_out: Vec::new(),
             failures: Vec::new(),
             builds: Vec::new(),
-            runs: reports.into_iter().map(run).collect(),
+            runs,
         }
     }
 

@@ -6,8 +6,8 @@ use harness::{Report, RuntimeKind, Transport, Workload};
 
 use crate::metric::Metric;
 use crate::peers::{OURS, PEERS, is_other};
-use crate::results::Results;
-use crate::stats::Summary;
+use crate::results::{Build, Results, Run};
+use crate::stats::{Summary, ratio};
 
 /// What figures have to agree in to be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,32 +107,51 @@ impl Key {
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
     pub(crate) results: &'a Results,
-    runs: BTreeMap<Key, BTreeMap<String, Vec<&'a Report>>>,
+    runs: BTreeMap<Key, BTreeMap<String, Vec<&'a Run>>>,
 }
 
 impl<'a> Table<'a> {
     /// Sorts reports by what they are of.
     pub(crate) fn new(results: &'a Results) -> Self {
-        let mut runs: BTreeMap<Key, BTreeMap<String, Vec<&'a Report>>> = BTreeMap::new();
+        let mut runs: BTreeMap<Key, BTreeMap<String, Vec<&'a Run>>> = BTreeMap::new();
         for run in &results.runs {
             let of_key = runs.entry(Key::of(&run.report)).or_default();
-            of_key.entry(name(&run.report)).or_default().push(&run.report);
+            of_key.entry(name(&run.report)).or_default().push(run);
         }
         Self { results, runs }
     }
 
     /// What a peer reaches.
     pub(crate) fn summary(&self, key: Key, peer: &str, metric: Metric) -> Option<Summary> {
+        Summary::of(self.values(key, peer, metric).into_values())
+    }
+
+    /// The median of what a peer reaches ÷ what another reaches in the same repetition. What others leave of a shared machine is much the same for both then,
+    /// while a median of one may be of a good time and that of the other of a bad one.
+    pub(crate) fn ratio(&self, key: Key, peer: &str, other: &str, metric: Metric) -> Option<f64> {
+        let others = self.values(key, other, metric);
+        let ours = self.values(key, peer, metric).into_iter();
+        let ratios = ours.filter_map(|(repetition, value)| ratio(value, *others.get(&repetition)?));
+        Summary::of(ratios).map(|summary| summary.median)
+    }
+
+    /// What a peer reaches, by repetition.
+    fn values(&self, key: Key, peer: &str, metric: Metric) -> BTreeMap<u32, f64> {
         if key == Key::Build {
             let of_peer = self.results.builds.iter().filter(|build| build.peer == peer);
-            return Summary::of(of_peer.filter_map(|build| match metric {
+            let value = |build: &Build| match metric {
                 Metric::Crates => Some(build.crates as f64),
                 Metric::BuildSeconds => build.seconds,
                 _ => None,
-            }));
+            };
+            return of_peer
+                .filter_map(|build| Some((build.repetition, value(build)?)))
+                .collect();
         }
-        let reports = self.runs.get(&key)?.get(peer)?;
-        Summary::of(reports.iter().filter_map(|report| metric.of(report)))
+        let runs = self.runs.get(&key).and_then(|of_key| of_key.get(peer));
+        let runs = runs.into_iter().flatten();
+        runs.filter_map(|run| Some((run.repetition, metric.of(&run.report)?)))
+            .collect()
     }
 
     /// The median of what a peer reaches.
@@ -187,7 +206,7 @@ impl<'a> Table<'a> {
             .get(&key)?
             .get(peer)?
             .iter()
-            .find_map(|report| report.absent.as_deref())
+            .find_map(|run| run.report.absent.as_deref())
     }
 
     /// All reports.
@@ -249,9 +268,32 @@ mod tests {
     }
 
     #[test]
+    fn a_ratio_is_of_figures_of_the_same_repetition() {
+        let machine = [1.0, 1.0, 0.5, 0.5];
+        let mut reports: Vec<Report> = machine.map(|speed| with_rate("ours", 6.0 * speed)).into();
+        reports.extend(machine.map(|speed| with_rate("tarpc", 2.0 * speed)));
+        reports.push(with_rate("tonic", 1.0));
+        let mut results = results(reports);
+        let table = Table::new(&results);
+        let over = |other| table.ratio(KEY, "ours", other, Metric::Rate);
+        assert_eq!(
+            (over("tarpc"), over("tonic"), over("volo")),
+            (Some(3.0), Some(6.0), None)
+        );
+        // The good half of one and the bad half of the other say nothing of each other.
+        results
+            .runs
+            .retain(|run| (run.report.peer == "ours") == (run.repetition < 2));
+        assert_eq!(
+            Table::new(&results).ratio(KEY, "ours", "tarpc", Metric::Rate),
+            None
+        );
+    }
+
+    #[test]
     fn a_build_has_figures_of_builds_only() {
         let mut results = results(vec![]);
-        results.builds.push(crate::results::Build {
+        results.builds.push(Build {
             peer: "ours".into(),
             repetition: 0,
             seconds: Some(20.0),

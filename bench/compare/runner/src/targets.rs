@@ -1,4 +1,4 @@
-//! Targets: ratios that this project set itself, and whether the medians of a run reach them.
+//! Targets: ratios that this project set itself, and whether a run reaches them.
 
 use std::fmt;
 
@@ -7,7 +7,6 @@ use harness::{RuntimeKind, Transport, Workload};
 use crate::metric::Metric;
 use crate::minimal::BARE;
 use crate::peers::{FLOOR, OURS};
-use crate::stats::ratio;
 use crate::table::{Key, Table};
 
 use RuntimeKind::{Ct, Mt2};
@@ -277,15 +276,13 @@ impl Targets<'_> {
         let best = matches!(reference, BestOther)
             .then(|| self.table.best_other(key, metric))
             .flatten();
+        let over = |peer: &str| self.table.ratio(key, OURS, peer, metric);
         let (against, value) = match reference {
             Itself => (String::new(), ours),
-            Peer(peer) => (
-                format!(" ÷ {peer}"),
-                over(ours, self.table.median(key, peer, metric)),
-            ),
+            Peer(peer) => (format!(" ÷ {peer}"), over(peer)),
             BestOther => {
-                let reached = best.as_ref().map(|(_, summary)| summary.median);
-                (" ÷ best other".to_owned(), over(ours, reached))
+                let best = best.as_ref().and_then(|(peer, _)| over(peer));
+                (" ÷ best other".to_owned(), best)
             }
         };
         Target {
@@ -319,10 +316,6 @@ impl Targets<'_> {
     }
 }
 
-fn over(ours: Option<f64>, other: Option<f64>) -> Option<f64> {
-    ratio(ours?, other?)
-}
-
 #[cfg(test)]
 mod tests {
     use harness::Report;
@@ -352,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_of_medians_reaches_its_target_or_does_not() {
+    fn a_ratio_reaches_its_target_or_does_not() {
         let reports = vec![
             w1(OURS, 6.0, false),
             w1(OURS, 20.0, false),

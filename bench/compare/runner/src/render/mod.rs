@@ -71,7 +71,7 @@ fn head(results: &Results) -> String {
     }
     text += &format!(
         "This project beside other frameworks and beside bare sockets: client and server are two processes on one machine, every answer is validated, every limit of this project is at its default \
-(W5l raises those on the size of a body). Figures are medians with [least–most]; repetitions: {} (W6: five; W7, W8 and builds: two to five). In each, all peers run one after the other, in an order that rotates. \
+(W5l raises those on the size of a body). Figures are medians with [least–most]; repetitions: {} (W6: five; W7, W8 and builds: two to five). In each, all peers run one after the other, in an order that rotates; a ratio is the median of those within a repetition, because the machine is not the same in all. \
 Absolute figures move by tens of per cent between machines and hours: compare within a table.\n\n",
         results.repetitions
     );

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metric::Metric;
 use crate::minimal::BARE;
 use crate::peers::{FLOOR, OURS, is_other};
-use crate::stats::ratio;
 use crate::table::{Key, Table, is_ours};
 use crate::targets::{self, Outcome, Target};
 
@@ -61,7 +60,11 @@ pub(super) fn comparison(table: &Table<'_>, keys: &[Key], metric: Metric) -> Opt
     } else {
         "less is better"
     };
-    let floor = match keys.iter().any(|key| to_floor(table, *key, metric).is_some()) {
+    let floor = match metric.has_floor()
+        && keys
+            .iter()
+            .any(|key| table.median(*key, floor(*key), metric).is_some())
+    {
         true => format!("; after · the ratio to {}", floor(first)),
         false => String::new(),
     };
@@ -78,11 +81,12 @@ fn floor(key: Key) -> &'static str {
     if key == Key::Build { BARE } else { FLOOR }
 }
 
-/// The floor's figure, where there is a sense in comparing with it.
-fn to_floor(table: &Table<'_>, key: Key, metric: Metric) -> Option<f64> {
-    table
-        .median(key, floor(key), metric)
-        .filter(|_| metric.has_floor())
+/// A peer's ratio to the floor, where there is a sense in comparing with it.
+fn to_floor(table: &Table<'_>, key: Key, peer: &str, metric: Metric) -> Option<f64> {
+    if peer == floor(key) || !metric.has_floor() {
+        return None;
+    }
+    table.ratio(key, peer, floor(key), metric)
 }
 
 fn figure(table: &Table<'_>, key: Key, peer: &str, metric: Metric) -> String {
@@ -94,8 +98,7 @@ fn figure(table: &Table<'_>, key: Key, peer: &str, metric: Metric) -> String {
     if min != max {
         text += &format!(" [{min}–{max}]");
     }
-    let to_floor = to_floor(table, key, metric).and_then(|floor| ratio(summary.median, floor));
-    if let Some(to_floor) = to_floor.filter(|_| peer != floor(key)) {
+    if let Some(to_floor) = to_floor(table, key, peer, metric) {
         text += &format!(" · {to_floor:.2}");
     }
     if peer == OURS && is_behind(table, key, metric) {
@@ -113,10 +116,8 @@ fn is_behind(table: &Table<'_>, key: Key, metric: Metric) -> bool {
 
 fn standing(table: &Table<'_>, key: Key, metric: Metric) -> String {
     let best = table.best_other(key, metric);
-    let ours = table.median(key, OURS, metric);
-    best.zip(ours)
-        .and_then(|((peer, best), ours)| Some(format!("{:.2} ({peer})", ratio(ours, best.median)?)))
-        .unwrap_or_else(|| "–".to_owned())
+    best.and_then(|(peer, _)| Some(format!("{:.2} ({peer})", table.ratio(key, OURS, &peer, metric)?)))
+        .unwrap_or_else(|| NONE.to_owned())
 }
 
 /// A target that no cell of a run measures.
@@ -132,7 +133,7 @@ pub(super) fn targets(table: &Table<'_>) -> String {
             .count()
     };
     let mut text = format!(
-        "Of {} figures {} reach their target, {} do not (in bold), {} were not measured in this run. Ratios are of medians. What stands in the way of those that do not is in the notes below.\n\n| | | target | measured | |\n|---|---|---|---|---|\n",
+        "Of {} figures {} reach their target, {} do not (in bold), {} were not measured in this run. Ratios are medians of those within a repetition. What stands in the way of those that do not is in the notes below.\n\n| | | target | measured | |\n|---|---|---|---|---|\n",
         targets.len(),
         count(Outcome::Reached),
         count(Outcome::NotReached),
@@ -315,6 +316,8 @@ mod tests {
             with_gib(OURS, 2.0),
             with_gib(OURS, 3.0),
             with_gib(FLOOR, 5.0),
+            with_gib(FLOOR, 5.0),
+            with_gib("volo", 4.0),
             with_gib("volo", 4.0),
         ]);
         let table = Table::new(&results);
