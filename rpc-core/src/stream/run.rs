@@ -36,12 +36,16 @@ impl RunBuf {
         } else {
             WORD * (self.lengths.len() + 2) + HEADER_LEN
         };
-        if let Err(error) = encode(&mut self.frame, &ByRef(item), max_body.saturating_sub(table)) {
-            self.frame.truncate(before);
-            return Err(error);
+        // Without room for the table there is none for an item without bytes either.
+        let encoded = match max_body.checked_sub(table) {
+            Some(room) => encode(&mut self.frame, &ByRef(item), room),
+            None => Err(EncodeError::TooLarge { limit: max_body }),
+        };
+        match encoded {
+            Ok(()) => self.added(start),
+            Err(_) => self.frame.truncate(before),
         }
-        self.added(start);
-        Ok(())
+        encoded
     }
 
     fn added(&mut self, start: usize) {
@@ -206,6 +210,25 @@ mod tests {
                 let padded: usize = items.iter().map(|item| item.len().next_multiple_of(16)).sum();
                 prop_assert_eq!(padded + 4 * items.len() + 4, body.len());
             }
+        }
+    }
+
+    fn appended<T: Wire>(item: &T, number: usize, max_body: usize) {
+        let mut run = RunBuf::default();
+        for _ in 0..number {
+            let before = run.len();
+            match run.append(item, max_body) {
+                Ok(()) => assert!(run.len() <= max_body),
+                Err(_) => assert_eq!(run.len(), before),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_run_is_longer_than_the_peer_accepts(len in 0..40_usize, number in 1..30_usize, max_body in 0..400_usize) {
+            appended(&vec![7_u8; len], number, max_body);
+            appended(&(), number, max_body);
         }
     }
 

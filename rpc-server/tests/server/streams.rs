@@ -52,6 +52,28 @@ async fn a_long_stream_of_tiny_items_is_no_nuisance() {
     );
 }
 
+/// Of items without bytes a run has nothing but its table, and that is not longer either than the peer accepts.
+#[tokio::test]
+async fn items_without_bytes_fit_the_smallest_body() {
+    const COUNT: u64 = 20_000;
+    let server = serve(&Lab::default());
+    let limits = Limits {
+        max_body: Limits::GUARANTEED_BODY,
+        max_frame: Limits::GUARANTEED_BODY,
+        ..Limits::default()
+    };
+    let connecting = Channel::builder()
+        .limits(limits)
+        .connect(server.addresses()[0].clone());
+    let client = FlowClient::new(within(connecting).await.unwrap());
+    let (mut ticks, call) = within(client.ticks(COUNT).open()).await.unwrap();
+    for _ in 0..COUNT {
+        within(ticks.recv()).await.unwrap().unwrap();
+    }
+    assert!(within(ticks.recv()).await.unwrap().is_none());
+    assert_eq!(*within(call).await.unwrap(), COUNT);
+}
+
 /// R10: what a producer is ahead of a reader that does not read is the window, what is in one run, and an item; and only this stream waits.
 #[tokio::test]
 async fn a_slow_reader_suspends_its_producer_and_nobody_else() {

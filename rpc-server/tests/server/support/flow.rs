@@ -19,6 +19,8 @@ pub(crate) type Flows = FlowClient<Channel>;
 pub(crate) trait Flow {
     /// Sends the numbers from 0 to `count`, and returns how many of them it could send.
     async fn count(&self, count: u64, numbers: Sender<u64>) -> u64;
+    /// Sends that many items without bytes, and returns how many of them it could send.
+    async fn ticks(&self, count: u64, ticks: Sender<()>) -> u64;
     /// Sends blocks of that length until nobody wants any more, and returns how many there were.
     async fn blocks(&self, key: u64, len: u32, blocks: Sender<Vec<u8>>) -> u64;
     /// The same on a worker.
@@ -80,6 +82,15 @@ impl Flow for Lab {
     async fn count(&self, count: u64, mut numbers: Sender<u64>) -> u64 {
         for number in 0..count {
             if numbers.send(&number).await.is_err() {
+                return number;
+            }
+        }
+        count
+    }
+
+    async fn ticks(&self, count: u64, mut ticks: Sender<()>) -> u64 {
+        for number in 0..count {
+            if ticks.send(&()).await.is_err() {
                 return number;
             }
         }
