@@ -32,6 +32,7 @@ replay! {
     client_bytes_keeps_its_promises: client_bytes;
     pair_keeps_its_promises: pair;
     dispatch_keeps_its_promises: dispatch;
+    channels_keeps_its_promises: channels;
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! They live here, and not beside libFuzzer in `fuzz/`, so that `cargo test` replays the corpora with the stable compiler.
 
 mod archive;
+mod channels;
 mod client;
 mod credit;
 mod dispatch;
@@ -24,13 +25,14 @@ use self::input::Input;
 pub type Target = fn(&[u8]);
 
 /// Every target: its name, which is also that of its corpus, and its entry point.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("frames", frames),
     ("archive", archive),
     ("server_bytes", server_bytes),
     ("client_bytes", client_bytes),
     ("pair", pair),
     ("dispatch", dispatch),
+    ("channels", channels),
 ];
 
 /// Any chunking of a byte stream yields the frames that are in it, with bodies at multiples of 16.
@@ -66,6 +68,11 @@ pub fn pair(data: &[u8]) {
 /// A generated dispatcher answers any request; a generated client survives any reply.
 pub fn dispatch(data: &[u8]) {
     dispatch::run(&mut Input::new(data));
+}
+
+/// A channel's receiver gets what its sender sent, in order, and then the end; nobody waits for nothing.
+pub fn channels(data: &[u8]) {
+    channels::run(&mut Input::new(data));
 }
 
 /// An instant to count from. Only differences matter, so inputs replay alike at any time.

@@ -27,6 +27,8 @@ pub use inbound::Inbound;
 pub use outbound::Outbound;
 pub use receiver::Receiver;
 pub use sender::Sender;
+#[cfg(feature = "fuzzing")]
+pub(crate) use sender::SenderSide;
 
 /// Channels that a call may have in each direction (P-54).
 pub const MAX_CHANNELS: u16 = 16;

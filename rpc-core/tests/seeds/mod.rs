@@ -28,6 +28,7 @@ pub(crate) fn all() -> Vec<Seed> {
         .chain(named("pair", pair::seeds()))
         .chain(archive())
         .chain(dispatch())
+        .chain(channels())
         .collect()
 }
 
@@ -126,6 +127,18 @@ fn dispatch() -> Vec<Seed> {
     calls.chain(damaged).chain(requests).collect()
 }
 
+/// For each type of item: steps without pattern, with a window of a few items and with a wide one.
+fn channels() -> Vec<Seed> {
+    let seeds = (0..ITEM_COUNT).flat_map(|item| {
+        [("narrow", 80, 120), ("wide", 0xff, 0xff)].map(|(name, window, longest)| {
+            let steps = noise(u32::from(item) + u32::from(window) + 501, 900);
+            let bytes = [vec![item, window, longest], steps].concat();
+            ("channels", format!("seed-{item:02}-{name}"), bytes)
+        })
+    });
+    seeds.collect()
+}
+
 /// The archive of a value; of several attempts the first that is not nested too deep.
 fn sample(index: u8, number: u32) -> Vec<u8> {
     (0..100)
@@ -153,3 +166,4 @@ const IN_ONE_PLACE: [u8; 3] = [0, 9, 19];
 const TREE: u8 = 12;
 const TALL_TREE: u8 = 21;
 const METHOD_COUNT: u8 = 12;
+const ITEM_COUNT: u8 = 6;
