@@ -1,5 +1,5 @@
-//! Small calls while a body of 1 GiB is under way, in each direction, against the same calls on an idle connection: on the same connection, on one whose
-//! receive buffer grows as the kernel likes, and with a channel that may have two.
+//! Small calls while a body of 1 GiB is under way, in each direction, or a stream that is read as fast as it comes, against the same calls on an idle
+//! connection: on the same connection, on one whose receive buffer grows as the kernel likes, and with a channel that may have two.
 //!
 //! Rows with `rare` make a small call every 20 ms only. Between two of them nothing but the body is under way, so the kernel holds more of it, and the small call
 //! waits for that.
@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rpc_client::{Channel, ReceiveBuffer};
-use rpc_core::{Limits, service};
+use rpc_core::{Limits, Sender, service};
 use rpc_server::Server;
+
+/// What everything here may end with, tasks included.
+type Failure = Box<dyn Error + Send + Sync>;
 
 #[service]
 pub trait Traffic {
     async fn upload(&self, body: Bytes) -> u64;
     async fn download(&self) -> Bytes;
+    async fn stream(&self, count: u32, item: Bytes, items: Sender<Bytes>);
     async fn small(&self, body: &[u8]) -> u32;
 }
 
@@ -28,6 +32,14 @@ impl Traffic for Depot {
 
     async fn download(&self) -> Bytes {
         self.0.clone() // sent from where it is
+    }
+
+    async fn stream(&self, count: u32, item: Bytes, mut items: Sender<Bytes>) {
+        for _ in 0..count {
+            if items.send(&item).await.is_err() {
+                return; // the caller wants no more
+            }
+        }
     }
 
     async fn small(&self, body: &[u8]) -> u32 {
@@ -43,7 +55,7 @@ async fn beside<T>(
     traffic: &TrafficClient<Channel>,
     pause: Duration,
     large: impl Future<Output = T>,
-) -> Result<(T, Vec<Duration>), Box<dyn Error>> {
+) -> Result<(T, Vec<Duration>), Failure> {
     let mut times = Vec::new();
     let mut large = std::pin::pin!(large);
     loop {
@@ -65,6 +77,21 @@ async fn beside<T>(
     }
 }
 
+/// Reads a stream of `count` items of `len` bytes, in a task of its own: it would not let go of that of the small calls while there are items.
+async fn read_stream(traffic: TrafficClient<Channel>, count: u32, len: usize) -> Result<(), Failure> {
+    let stream = async move {
+        let (mut items, call) = traffic.stream(count, &Bytes::from(vec![7; len])).open().await?;
+        let mut read = 0;
+        while let Some(item) = items.recv().await? {
+            read += item.len();
+        }
+        call.await?;
+        assert_eq!(read, len * count as usize);
+        Ok(())
+    };
+    tokio::spawn(stream).await?
+}
+
 fn show(what: &str, times: &[Duration], idle: &[Duration]) {
     let at = |times: &[Duration], percent: usize| {
         let time = times.get(times.len() * percent / 100).copied();
@@ -82,7 +109,7 @@ async fn compare(
     connections: usize,
     receive_buffer: ReceiveBuffer,
     body: &Bytes,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<(), Failure> {
     let limits = Limits {
         max_body: Limits::LARGEST_BODY,
         max_held: 4 << 30,
@@ -114,12 +141,18 @@ async fn compare(
         assert_eq!(received?.len(), body.len());
         show(download, &times, &idle);
     }
+    for (what, count, len) in [("64 B items", 8 << 20, 64), ("4 KiB items", 256 << 10, 4096)] {
+        let stream = read_stream(traffic.clone(), count, len);
+        let (read, times) = beside(&traffic, Duration::ZERO, stream).await?;
+        read?;
+        show(what, &times, &idle);
+    }
     server.shutdown().await;
     Ok(())
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failure> {
     let body = Bytes::from(vec![7; 1 << 30]);
     let socket = std::env::temp_dir().join(format!("large-and-small-{}.sock", std::process::id()));
     let unix = format!("unix://{}", socket.display());
