@@ -51,6 +51,7 @@ mod accept_error;
 mod address;
 mod bind_error;
 mod blocking;
+mod company;
 mod dial;
 mod kernel_buffers;
 mod listener;

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::company;
 use crate::kernel_buffers::{BulkOnly, KernelBuffers, NOT_SENT};
 use crate::receive_buffer::ReceiveBuffer;
 use crate::unix_socket::{UnixSocket, receive};
@@ -29,6 +30,8 @@ use crate::unix_socket::{UnixSocket, receive};
 pub struct Socket {
     inner: Inner,
     buffers: KernelBuffers,
+    /// Bytes of one read or write.
+    share: usize,
 }
 
 #[derive(Debug)]
@@ -89,6 +92,7 @@ impl Socket {
         Ok(Self {
             inner: Inner::Tcp(stream, peer),
             buffers: KernelBuffers::default(),
+            share: usize::MAX,
         })
     }
 
@@ -96,6 +100,7 @@ impl Socket {
         Ok(Self {
             inner: Inner::Unix(UnixSocket::new(stream)?),
             buffers: KernelBuffers::default(),
+            share: usize::MAX,
         })
     }
 
@@ -160,6 +165,7 @@ impl Socket {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there; else the socket failed.
     pub fn try_read_buf<B: BufMut>(&self, buffer: &mut B) -> io::Result<usize> {
+        let buffer = &mut buffer.limit(self.share);
         match &self.inner {
             Inner::Tcp(stream, _) => drain(
                 |read| stream.try_io(Interest::READABLE, read),
@@ -204,6 +210,7 @@ impl Socket {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else the socket failed.
     pub fn try_write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        let buffers = first(buffers, self.share);
         if let [buffer] = buffers {
             // Cheaper than a vector of one.
             return self.try_write(buffer);
@@ -220,14 +227,14 @@ impl Socket {
     ///
     /// The kernel refused.
     pub fn set_receive_buffer(&mut self, buffer: ReceiveBuffer) -> io::Result<()> {
-        let Self { inner, buffers } = self;
+        let Self { inner, buffers, .. } = self;
         match inner {
             Inner::Tcp(stream, peer) => buffers.set_receive(buffer, Some((&SockRef::from(&*stream), *peer))),
             Inner::Unix(_) => buffers.set_receive(buffer, None),
         }
     }
 
-    /// Takes note of what is under way. With nothing but long bodies, and a peer on this machine, the kernel's buffers are longer than usual, and the receive buffer
+    /// Takes note of what was under way in a turn. In company of small calls of others, long bodies are read and written in shorter steps. With nothing but long bodies, and a peer on this machine, the kernel's buffers are longer than usual, and the receive buffer
     /// stays so; but for one that was set to something else than [`ByDistance`](ReceiveBuffer::ByDistance).
     ///
     /// It costs nothing as long as nothing has changed.
@@ -237,6 +244,8 @@ impl Socket {
     /// The kernel refused; all works without.
     #[inline]
     pub fn adapt_buffers(&mut self, bulk: BulkOnly) -> io::Result<()> {
+        let is_in_company = company::turn(bulk.sending || bulk.receiving);
+        self.share = if is_in_company { company::SHARE } else { usize::MAX };
         if !self.buffers.is_other(bulk) {
             return Ok(());
         }
@@ -245,7 +254,7 @@ impl Socket {
 
     #[cold]
     fn change_buffers(&mut self, bulk: BulkOnly) -> io::Result<()> {
-        let Self { inner, buffers } = self;
+        let Self { inner, buffers, .. } = self;
         match inner {
             Inner::Tcp(stream, peer) => buffers.adapt_tcp(bulk, &SockRef::from(&*stream), *peer),
             Inner::Unix(stream) => buffers.adapt_unix(bulk, &SockRef::from(stream.std())),
@@ -286,6 +295,19 @@ impl Socket {
             }
         }
     }
+}
+
+/// As many of `buffers` as are not longer than `len` together, and at least one.
+fn first<'a, 'b>(buffers: &'a [IoSlice<'b>], len: usize) -> &'a [IoSlice<'b>] {
+    if len == usize::MAX {
+        return buffers;
+    }
+    let ends = buffers.iter().scan(0_usize, |end, buffer| {
+        *end = end.saturating_add(buffer.len());
+        Some(*end)
+    });
+    let count = ends.take_while(|end| *end <= len).count();
+    buffers.get(..count.max(1)).unwrap_or(buffers)
 }
 
 /// Reads once by `read`, within `try_io`; what the socket has less than asked for makes it wait for the next time that something arrives.
@@ -373,6 +395,7 @@ impl fmt::Display for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::company::SHARE;
 
     #[test]
     fn a_socket_can_be_shared_between_threads() {
@@ -412,5 +435,58 @@ mod tests {
         credentials.pid = None;
         assert_eq!(Peer::Unix { path, credentials }.to_string(), "uid 1000 gid 100");
         assert_eq!(Peer::Tcp("[::1]:80".parse().unwrap()).to_string(), "[::1]:80");
+    }
+
+    const BULK: BulkOnly = BulkOnly {
+        sending: true,
+        receiving: true,
+    };
+
+    /// Writes what is ready of a long body, and reads it.
+    async fn pass(from: &Socket, to: &Socket) -> (usize, usize) {
+        let chunk = [7; 48 << 10];
+        let chunks = [IoSlice::new(&chunk); 6];
+        let written = from.try_write_vectored(&chunks).unwrap();
+        std::future::poll_fn(|cx| to.poll_read_ready(cx)).await.unwrap();
+        let mut body = bytes::BytesMut::with_capacity(1 << 20);
+        let first = to.try_read_buf(&mut body).unwrap();
+        while body.len() < written {
+            assert!(to.try_read_buf(&mut body).unwrap() > 0);
+        }
+        (written, first)
+    }
+
+    #[tokio::test]
+    async fn in_company_of_small_calls_a_long_body_goes_in_shorter_steps() {
+        let (mut from, mut to) = Socket::pair().unwrap();
+        let (mut small, _peer) = Socket::pair().unwrap();
+        let turn = |socket: &mut Socket, bulk| socket.adapt_buffers(bulk).unwrap();
+        turn(&mut from, BULK);
+        turn(&mut to, BULK);
+        let (written, read) = pass(&from, &to).await;
+        assert!(written > SHARE && read > SHARE, "{written}, {read}");
+        turn(&mut small, BulkOnly::default());
+        turn(&mut to, BULK);
+        let (written, read) = pass(&from, &to).await;
+        assert!(written > SHARE && read == SHARE, "{written}, {read}");
+        turn(&mut from, BULK);
+        let (written, _) = pass(&from, &to).await;
+        assert_eq!(written, 2 * (48 << 10));
+        for _ in 0..300 {
+            turn(&mut from, BULK);
+        }
+        assert!(pass(&from, &to).await.0 > SHARE);
+    }
+
+    #[test]
+    fn at_least_one_buffer_is_written() {
+        let bytes = [0; 100];
+        let buffers = [40, 100, 1].map(|len| IoSlice::new(&bytes[..len]));
+        let count = |len| first(&buffers, len).len();
+        assert_eq!(
+            [0, 39, 40, 139, 140, 141, usize::MAX].map(count),
+            [1, 1, 1, 1, 2, 3, 3]
+        );
+        assert_eq!(first(&[], 5).len(), 0);
     }
 }
