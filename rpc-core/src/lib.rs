@@ -75,6 +75,7 @@ pub mod metadata;
 pub mod middleware;
 mod pieces;
 pub mod preface;
+mod rarity;
 pub mod reassembly;
 pub mod schema;
 pub mod send_queue;

@@ -10,7 +10,7 @@ use crate::buffer::{ALIGNMENT, RecvBuffer, aligned_memory};
 use crate::error::DecodeError;
 use crate::header::{Flags, FrameHeader, HEADER_LEN, Kind};
 use crate::id::CallId;
-use crate::send_queue::{BULK_LEN, LONG_LEN};
+use crate::rarity::Rarity;
 
 /// What has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +58,8 @@ pub struct Inbox {
     reading: Option<Reading>,
     /// Whether a large chunk is likely to be next, of which as little as possible shall be read into the buffer.
     chunk_expected: bool,
-    /// Bytes of chunks and other long frames since the last short one that was not the first of a body in chunks.
-    long: u64,
+    /// The first frame of a body in chunks does not count.
+    rarity: Rarity,
     copied: u64,
     spent: Spent,
 }
@@ -133,7 +133,7 @@ impl Inbox {
     pub fn take_body(&mut self, header: &FrameHeader) -> Bytes {
         if !header.flags.contains(Flags::CHUNKED) {
             let len = header.body_len as usize;
-            self.long = if len < LONG_LEN { 0 } else { self.long + len as u64 };
+            self.rarity.frame(len, !self.bodies.is_empty());
         }
         self.buffer.take_body(header)
     }
@@ -164,7 +164,7 @@ impl Inbox {
                 return Ok(None);
             }
             self.buffer.consume(HEADER_LEN);
-            self.long += len as u64;
+            self.rarity.long(len as u64);
             self.reading = Some(Reading::new(&header));
         }
     }
@@ -215,7 +215,7 @@ impl Inbox {
 
     /// Whether nothing but long frames has arrived for so long that short ones are rare.
     pub fn is_bulk_only(&self) -> bool {
-        self.long >= BULK_LEN
+        self.rarity.is_rare()
     }
 
     /// Whether chunks of a body of that call are to come.

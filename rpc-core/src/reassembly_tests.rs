@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::buffer::Frame;
 use crate::header::Flags;
+use crate::rarity::{BULK_LEN, LONG_LEN};
 use crate::send_queue::CHUNK_LEN;
 
 const MAX_FRAME: u32 = 256 << 10;

@@ -10,6 +10,7 @@ use crate::header::FrameHeader;
 use crate::id::CallId;
 pub use crate::pieces::COALESCE_LEN;
 use crate::pieces::Pieces;
+use crate::rarity::Rarity;
 
 /// Bytes on their way to the peer.
 ///
@@ -28,8 +29,7 @@ pub struct SendQueue {
     last_chunk: u64,
     /// Chunks in a row, with nothing else committed between them.
     undisturbed: u32,
-    /// Bytes of chunks and other long frames since the last short one.
-    long: u64,
+    rarity: Rarity,
 }
 
 /// Bytes that are not worth a write of their own, such as the first ones of a body, or what the socket left of a chunk: they leave with the next chunk.
@@ -37,11 +37,7 @@ const REST_LEN: usize = CHUNK_LEN / 4;
 /// After how many chunks without another frame between them they double in length, and how often.
 const CALM_CHUNKS: u32 = 32;
 const DOUBLINGS: u32 = 2;
-/// From which length of its body on a frame counts as long, as chunks do.
-pub(crate) const LONG_LEN: usize = 16 << 10;
-/// After how many bytes of long frames without a short one between them short ones are taken to be rare: what the kernel holds may then be more.
-pub(crate) const BULK_LEN: u64 = 16 << 20;
-/// What is committed then leaves in fewer and longer writes: a MiB, as much as the kernel's buffers take at once.
+/// Where short frames are rare, what is committed leaves in fewer and longer writes: a MiB, as much as the kernel's buffers take at once.
 const BULK_READY: usize = 3 * (CHUNK_LEN << DOUBLINGS);
 
 impl SendQueue {
@@ -72,11 +68,7 @@ impl SendQueue {
             self.pieces.push_frame(frame, header);
             let end = self.pieces.enqueued;
             self.undisturbed = 0;
-            self.long = if body_len < LONG_LEN {
-                0
-            } else {
-                self.long + body_len as u64
-            };
+            self.rarity.frame(body_len, !self.bulks.is_empty());
             self.commit();
             return Some(end);
         }
@@ -92,7 +84,8 @@ impl SendQueue {
     /// Queues a frame whose body is given. For control frames: the body is copied, and the frame waits for no other of its call.
     pub fn push_control(&mut self, header: FrameHeader, body: &[u8]) {
         self.pieces.push_copied(header, body);
-        (self.undisturbed, self.long) = (0, 0);
+        self.undisturbed = 0;
+        self.rarity.short(!self.bulks.is_empty());
         self.commit();
     }
 
@@ -158,7 +151,7 @@ impl SendQueue {
 
     /// Whether nothing but long frames has been sent for so long that short ones are rare.
     pub fn is_bulk_only(&self) -> bool {
-        self.long >= BULK_LEN
+        self.rarity.is_rare()
     }
 
     /// Bytes that have ever been committed: the offset in the stream at which the next frame will start.
@@ -193,7 +186,7 @@ impl SendQueue {
                 debug_assert!(false, "a bulk that is never active");
                 return;
             }
-            self.long += self.pieces.enqueued - before;
+            self.rarity.long(self.pieces.enqueued - before);
             self.last_chunk = self.pieces.enqueued;
         }
     }

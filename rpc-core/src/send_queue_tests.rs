@@ -7,6 +7,7 @@ use super::*;
 use crate::header::{HEADER_LEN, Kind};
 use crate::id::CallId;
 use crate::pieces::KEEP_RECYCLED;
+use crate::rarity::{BULK_LEN, LONG_LEN};
 
 fn push(queue: &mut SendQueue, frame: &mut FrameBuf, body: &[u8]) {
     frame.extend(body);
@@ -149,4 +150,46 @@ fn a_stream_of_long_frames_alone_is_noticed_until_a_short_one_is_sent() {
     fill(&mut queue, &mut frame);
     queue.push_control(FrameHeader::new(Kind::Ping, CallId(0)), &[]);
     assert!(!queue.is_bulk_only());
+}
+
+#[test]
+fn a_short_frame_beside_a_body_is_taken_to_be_rare_only_after_four_times_as_much() {
+    const FRAME_LEN: u32 = 64 << 10;
+    let bulk_len = usize::try_from(BULK_LEN).unwrap();
+    let mut queue = SendQueue::new();
+    queue.set_limits(FRAME_LEN, u64::MAX);
+    let mut frame = FrameBuf::new();
+    push(&mut queue, &mut frame, &vec![1; 6 * bulk_len]);
+    let pass = |queue: &mut SendQueue, len: usize| {
+        let before = queue.transmitted();
+        while queue.transmitted() - before < len as u64 {
+            queue.advance(queue.committed_len().min(FRAME_LEN as usize));
+        }
+    };
+    let ping = |queue: &mut SendQueue| {
+        queue.push_control(FrameHeader::new(Kind::Ping, CallId(0)), &[]);
+        assert!(!queue.is_bulk_only());
+    };
+    pass(&mut queue, bulk_len);
+    assert!(queue.is_bulk_only());
+    ping(&mut queue);
+    pass(&mut queue, 3 * bulk_len);
+    assert!(!queue.is_bulk_only(), "one every three times so much is not rare");
+    ping(&mut queue);
+    pass(&mut queue, bulk_len);
+    while !queue.is_empty() {
+        pass(&mut queue, 1);
+    }
+    // Nothing waits behind a body that has left.
+    push(&mut queue, &mut frame, &vec![1; 4 * bulk_len + (1 << 20)]);
+    while !queue.is_empty() {
+        pass(&mut queue, 1);
+    }
+    assert!(queue.is_bulk_only());
+    ping(&mut queue);
+    push(&mut queue, &mut frame, &vec![1; 4 * bulk_len + (1 << 20)]);
+    while !queue.is_empty() {
+        pass(&mut queue, 1);
+    }
+    assert!(queue.is_bulk_only());
 }
