@@ -655,25 +655,27 @@ fn no_more_memory_is_kept_than_was_asked_for_but_that_of_the_last_body() {
     assert!(inbox.spent.bodies.is_empty());
 }
 
+/// Receives bytes whole; what begins in chunks is kept.
+fn receive(inbox: &mut Inbox, bytes: &[u8]) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let mut room = inbox.spare();
+        let len = rest.len().min(room.remaining_mut());
+        room.put_slice(&rest[..len]);
+        rest = &rest[len..];
+        while let Some(received) = next(inbox).unwrap() {
+            if let Received::Frame(Frame { header, body }) = received
+                && header.flags.contains(Flags::CHUNKED)
+            {
+                inbox.begin(header.call, &body, header.aux);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_stream_of_long_frames_alone_is_noticed_until_a_short_one_comes() {
     let mut inbox = Inbox::new();
-    let receive = |inbox: &mut Inbox, bytes: &[u8]| {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let mut room = inbox.spare();
-            let len = rest.len().min(room.remaining_mut());
-            room.put_slice(&rest[..len]);
-            rest = &rest[len..];
-            while let Some(received) = next(inbox).unwrap() {
-                if let Received::Frame(Frame { header, body }) = received
-                    && header.flags.contains(Flags::CHUNKED)
-                {
-                    inbox.begin(header.call, &body, header.aux);
-                }
-            }
-        }
-    };
     // Half of it as frames, half as chunks.
     let half = usize::try_from(BULK_LEN / 2).unwrap();
     for _ in 0..half / LONG_LEN {
@@ -690,4 +692,29 @@ fn a_stream_of_long_frames_alone_is_noticed_until_a_short_one_comes() {
     receive(&mut inbox, &chunk(1, 100));
     receive(&mut inbox, &frame(header(PLAIN, 1, LONG_LEN - 1)));
     assert!(!inbox.is_bulk_only());
+}
+
+#[test]
+fn a_short_frame_beside_a_body_is_taken_to_be_rare_only_after_four_times_as_much() {
+    let mut inbox = Inbox::new();
+    let bulk_len = usize::try_from(BULK_LEN).unwrap();
+    let chunks = |inbox: &mut Inbox, len: usize| {
+        for _ in 0..len / CHUNK_LEN {
+            receive(inbox, &chunk(1, CHUNK_LEN));
+        }
+    };
+    receive(&mut inbox, &first(1, 100, 100 + 6 * bulk_len));
+    chunks(&mut inbox, bulk_len);
+    assert!(inbox.is_bulk_only());
+    receive(&mut inbox, &frame(header(PLAIN, 2, 8)));
+    chunks(&mut inbox, 4 * bulk_len - CHUNK_LEN);
+    assert!(!inbox.is_bulk_only());
+    chunks(&mut inbox, CHUNK_LEN);
+    assert!(inbox.is_bulk_only());
+    // Nothing waits behind a body that has arrived.
+    chunks(&mut inbox, bulk_len);
+    receive(&mut inbox, &frame(header(PLAIN, 2, 8)));
+    receive(&mut inbox, &first(1, 100, 100 + 4 * bulk_len));
+    chunks(&mut inbox, 4 * bulk_len);
+    assert!(inbox.is_bulk_only());
 }

@@ -176,20 +176,16 @@ fn a_short_frame_beside_a_body_is_taken_to_be_rare_only_after_four_times_as_much
     pass(&mut queue, 3 * bulk_len);
     assert!(!queue.is_bulk_only(), "one every three times so much is not rare");
     ping(&mut queue);
-    pass(&mut queue, bulk_len);
-    while !queue.is_empty() {
-        pass(&mut queue, 1);
+    // Nothing waits behind a body that has left: four times as much stays enough.
+    for _ in 0..2 {
+        while !queue.is_empty() {
+            pass(&mut queue, 1);
+        }
+        ping(&mut queue);
+        push(&mut queue, &mut frame, &vec![1; 4 * bulk_len + (1 << 20)]);
+        while !queue.is_empty() {
+            pass(&mut queue, 1);
+        }
+        assert!(queue.is_bulk_only());
     }
-    // Nothing waits behind a body that has left.
-    push(&mut queue, &mut frame, &vec![1; 4 * bulk_len + (1 << 20)]);
-    while !queue.is_empty() {
-        pass(&mut queue, 1);
-    }
-    assert!(queue.is_bulk_only());
-    ping(&mut queue);
-    push(&mut queue, &mut frame, &vec![1; 4 * bulk_len + (1 << 20)]);
-    while !queue.is_empty() {
-        pass(&mut queue, 1);
-    }
-    assert!(queue.is_bulk_only());
 }

@@ -30,7 +30,7 @@ use crate::unix_socket::{UnixSocket, receive};
 pub struct Socket {
     inner: Inner,
     buffers: KernelBuffers,
-    /// Bytes of one read or write.
+    /// How many bytes one read takes at most, and one write but for its first buffer.
     share: usize,
 }
 
@@ -155,11 +155,11 @@ impl Socket {
     /// Reads into the spare room of `buffer`, uninitialised as it is, and returns how many bytes came; 0 is
     /// the end.
     ///
-    /// One read fills at most the room that is there; a `BytesMut` without any grows by a little. So the
+    /// One read fills at most the room that is there, and less of a long body in company (see [`adapt_buffers`](Self::adapt_buffers)); a `BytesMut` without any grows by a little. So the
     /// caller reserves what it wants to read at most. (A buffer that cannot grow and is full reads 0 bytes,
     /// as at the end.)
     ///
-    /// A read that does not fill the room has taken all that was there: the next try answers without asking the kernel, until it says that there is more.
+    /// A read that does not fill what it may has taken all that was there: the next try answers without asking the kernel, until it says that there is more.
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ impl Socket {
 
     /// Writes from all of `buffers`, in order and in one system call, and returns how many bytes were taken.
     ///
-    /// Linux takes at most 1024 slices in one call.
+    /// Linux takes at most 1024 slices in one call. Of a long body in company (see [`adapt_buffers`](Self::adapt_buffers)) fewer are passed on, at least one.
     ///
     /// # Errors
     ///
@@ -234,10 +234,11 @@ impl Socket {
         }
     }
 
-    /// Takes note of what was under way in a turn. In company of small calls of others, long bodies are read and written in shorter steps. With nothing but long bodies, and a peer on this machine, the kernel's buffers are longer than usual, and the receive buffer
-    /// stays so; but for one that was set to something else than [`ByDistance`](ReceiveBuffer::ByDistance).
+    /// Takes note of what was under way in a turn, to be called in each. With nothing but long bodies, and a peer on this machine, the kernel's buffers are longer than usual,
+    /// and the receive buffer stays so; but for one that was set to something else than [`ByDistance`](ReceiveBuffer::ByDistance). While other connections of this thread
+    /// have small calls, long bodies are read and written in shorter steps.
     ///
-    /// It costs nothing as long as nothing has changed.
+    /// It asks the kernel for something only when something has changed.
     ///
     /// # Errors
     ///

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 
+use super::credit::item_cost;
 use super::input::Input;
 use super::messages::{Figure, Tree};
 use super::mutate::mutate;
@@ -22,8 +23,7 @@ use crate::failure::CallFailure;
 use crate::frame_buf::FrameBuf;
 use crate::metadata::Metadata;
 use crate::stream::{
-    CallChannels, ChannelSink, Hook, ITEM_OVERHEAD, Inbound, Outbound, Receiver, SendError, Sender,
-    SenderSide, StreamError,
+    CallChannels, ChannelSink, Hook, Inbound, Outbound, Receiver, SendError, Sender, SenderSide, StreamError,
 };
 use crate::wire::Wire;
 
@@ -272,7 +272,7 @@ impl<T: Wire + Debug> Game<T> {
                 self.damaged |= damage(&mut damaged);
                 // Both sides count the same length.
                 damaged.resize(body.len(), 0);
-                self.owed += cost(body.len());
+                self.owed += item_cost(body.len());
                 self.inbound.item(0, aligned_copy(&damaged), packed)
             }
             Some(Sent::End { code, metadata }) => self.inbound.ended(0, code, metadata),
@@ -422,10 +422,6 @@ impl<T: Wire + Debug> Game<T> {
     }
 }
 
-fn cost(len: usize) -> i64 {
-    i64::try_from(len).unwrap_or(i64::MAX) + i64::from(ITEM_OVERHEAD)
-}
-
 fn wake(woken: impl IntoIterator<Item = Waker>) {
     woken.into_iter().for_each(Waker::wake);
 }
@@ -446,7 +442,7 @@ impl ChannelSink for Forth<'_> {
     fn item(&mut self, _: u16, frame: &mut FrameBuf, packed: bool) {
         assert!(*self.credit > 0, "an item without credit");
         assert!(frame.body_len() <= self.max_item);
-        *self.credit -= cost(frame.body_len());
+        *self.credit -= item_cost(frame.body_len());
         self.way.push_back(Sent::Item {
             body: aligned_copy(frame.body()),
             packed,

@@ -4,6 +4,8 @@ use std::fmt;
 
 use harness::{RuntimeKind, Transport, Workload};
 
+use crate::options::ENOUGH;
+
 use RuntimeKind::{Ct, Mt2};
 use Transport::{Tcp, Unix};
 
@@ -68,7 +70,7 @@ const MT2: &[(Transport, RuntimeKind)] = &[(Tcp, Mt2), (Unix, Mt2)];
 const COUNTS: u32 = 2;
 
 /// Slow streams take seconds: a fifth of a run, if they were in all of it.
-const HALF: u32 = 5;
+const HALF: u32 = ENOUGH / 2;
 
 const FULL: &[Block] = &[
     pinned(Workload::W1, ALL, 0.3),
@@ -235,7 +237,6 @@ pub(crate) fn estimate(cells: &[Cell], peers: &[&str], repetitions: u32) -> f64 
 mod tests {
     use super::*;
     use crate::minimal;
-    use crate::options::ENOUGH;
     use crate::peers::PEERS;
 
     fn names() -> Vec<&'static str> {
