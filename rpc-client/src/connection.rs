@@ -4,13 +4,14 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rpc_core::CallId;
 use rpc_core::stream::Hook;
-use rpc_core::{CallId, Limits};
 use rpc_net::{Address, BulkOnly, Socket};
 
 use crate::calls::{Calls, Outgoing, Start};
+use crate::config::Settings;
 use crate::error::Lost;
 use crate::keep_alive::KeepAlive;
 use crate::load::Load;
@@ -23,6 +24,8 @@ use crate::waiting::Ticket;
 /// wait. No waker is woken under the lock.
 pub(crate) struct Shared {
     address: Address,
+    /// See [`ChannelBuilder::busy_poll`](crate::ChannelBuilder::busy_poll).
+    busy_poll: Duration,
     state: Mutex<State>,
 }
 
@@ -45,12 +48,12 @@ impl Shared {
     pub(crate) fn new(
         socket: Socket,
         address: Address,
-        limits: Limits,
+        settings: &Settings,
         keep_alive: Option<Arc<KeepAlive>>,
     ) -> Self {
         let state = State {
             socket: Some(socket),
-            calls: Calls::new(limits, keep_alive),
+            calls: Calls::new(settings.limits, keep_alive),
             driver: None,
             notified: false,
             armed: None,
@@ -58,6 +61,7 @@ impl Shared {
         };
         Self {
             address,
+            busy_poll: settings.busy_poll,
             state: Mutex::new(state),
         }
     }
@@ -86,8 +90,9 @@ impl Shared {
         let now = state.calls.now_for(call);
         let start = state.calls.start(call, ticket, waker, hook, now, &mut granted);
         match start {
-            // What the socket does not take, and its errors, are the driver's.
-            Start::Started(_) | Start::Sent if alone && matches!(state.write(), Ok(Written::All)) => {}
+            // What the socket does not take, and its errors, are the driver's. So is looking for the answer.
+            Start::Started(_) | Start::Sent
+                if alone && matches!(state.write(), Ok(Written::All)) && self.busy_poll.is_zero() => {}
             Start::Started(_) | Start::Sent => woken = state.notify_driver(),
             Start::Failed(_) | Start::Unusable | Start::Waiting(_) => {}
         }
@@ -166,6 +171,11 @@ impl Shared {
         if let Some(driver) = woken {
             driver.wake();
         }
+    }
+
+    /// How long the driver goes on looking for answers.
+    pub(crate) fn busy_poll(&self) -> Duration {
+        self.busy_poll
     }
 
     /// Whether the server takes no further calls on this connection.

@@ -30,7 +30,7 @@ pub(crate) async fn dial(
         .map_err(ConnectError::Dial)?;
     // What the kernel makes of it is its affair; the connection works with any.
     let _ = socket.set_receive_buffer(settings.receive_buffer);
-    let shared = Arc::new(Shared::new(socket, address.clone(), settings.limits, keep_alive));
+    let shared = Arc::new(Shared::new(socket, address.clone(), settings, keep_alive));
     let mut driver = Driver::new(Arc::clone(&shared));
     poll_fn(|cx| driver.poll_greeted(cx))
         .await

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use rpc_net::{Turns, yield_to_others};
+use rpc_net::{BusyPoll, Turns, yield_to_others};
 use tokio::time::{Sleep, sleep_until};
 
+use crate::calls::Calls;
 use crate::clock;
 use crate::connection::{Shared, wake_all};
 use crate::error::Lost;
@@ -29,7 +30,13 @@ pub(crate) struct Driver {
     woken: Vec<Waker>,
     /// Whether a read of this poll has woken somebody.
     has_woken: bool,
+    busy_poll: BusyPoll,
+    /// Of busy polling: what had come and gone when that was last looked at, and when it first was so. That clock cannot be paused.
+    seen: Option<(Progress, Instant)>,
 }
+
+/// How far a connection is: when the server was last heard, or began to owe something, and how much was written.
+type Progress = (Instant, u64);
 
 /// What a turn leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +70,13 @@ const LAST_BYTES: usize = 4 << 20;
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            busy_poll: BusyPoll::new(shared.busy_poll()),
             shared,
             timer: None,
             yielded: false,
             woken: Vec::new(),
             has_woken: false,
+            seen: None,
         }
     }
 
@@ -104,6 +113,26 @@ impl Driver {
                 continue;
             }
             return Ok(turn);
+        }
+    }
+
+    /// Has the task look for answers before it sleeps, if something has come or gone a short while ago.
+    fn look_out(&mut self, cx: &mut Context<'_>) {
+        if !self.busy_poll.is_on() {
+            return;
+        }
+        let state = self.shared.lock();
+        let Calls { connection, .. } = &state.calls;
+        let is_owed = connection.waiting() > 0;
+        let progress = (state.calls.heard(), connection.send_queue().transmitted());
+        drop(state);
+        let now = Instant::now();
+        let since = match self.seen {
+            Some((seen, since)) if seen == progress => since,
+            Some(_) | None => self.seen.insert((progress, now)).1,
+        };
+        if is_owed {
+            self.busy_poll.look_again(since, cx);
         }
     }
 
@@ -264,8 +293,15 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        if this.busy_poll.is_on() {
+            this.busy_poll.looks(Instant::now());
+        }
         match this.turns(cx) {
-            Ok(Turn::Wait | Turn::Again) => Poll::Pending,
+            Ok(Turn::Wait) => {
+                this.look_out(cx);
+                Poll::Pending
+            }
+            Ok(Turn::Again) => Poll::Pending,
             Ok(Turn::Finished) => {
                 let farewell = this.shared.lock().calls.farewell();
                 this.end(&farewell);

@@ -31,8 +31,12 @@ impl Turns {
 }
 
 fn in_a_row() -> u32 {
-    let workers = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
-    if workers > 1 { IN_A_ROW } else { 1 }
+    if has_several_workers() { IN_A_ROW } else { 1 }
+}
+
+/// Whether the current runtime has several workers.
+pub(crate) fn has_several_workers() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() > 1)
 }
 
 /// Has the task polled again after the runtime has looked at its sockets and at whoever else is ready. A task that only woke itself would keep a runtime of one worker from looking

@@ -18,7 +18,7 @@ use rpc_core::connection::{ServerConnection, ServerEvent};
 use rpc_core::header::Flags;
 use rpc_core::incoming::{Completed, Outcome};
 use rpc_core::{CallId, Code, Metadata, MethodId, Peer};
-use rpc_net::{BulkOnly, Socket, Turns};
+use rpc_net::{BulkOnly, BusyPoll, Socket, Turns};
 
 use crate::acceptor::Admission;
 use crate::calls::{Arrival, Calls};
@@ -39,6 +39,7 @@ pub(crate) struct Driver {
     admission: Admission,
     stage: Stage,
     lifecycle: Lifecycle,
+    busy_poll: BusyPoll,
     memory: Share,
     ready: Arc<ReadyList>,
     /// Calls whose channels have something for the peer, or had when there was no room for it.
@@ -143,6 +144,7 @@ impl Driver {
             connection: ServerConnection::new(shared.limits, now),
             calls: Calls::new(shared, peer, &ready),
             lifecycle: Lifecycle::new(shared.times, now),
+            busy_poll: BusyPoll::new(shared.busy_poll),
             memory: Share::new(&shared.memory),
             ready,
             flushing: VecDeque::new(),
@@ -162,12 +164,25 @@ impl Driver {
 
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut turns = Turns::default();
+        let mut now = Instant::now();
+        self.busy_poll.looks(now);
         loop {
-            match self.turn(cx, Instant::now()) {
-                Ok(true) if turns.go_on(cx) => {}
-                Ok(_) => return Poll::Pending,
+            match self.turn(cx, now) {
+                Ok(true) if turns.go_on(cx) => now = Instant::now(),
+                Ok(true) => return Poll::Pending,
+                Ok(false) => {
+                    self.look_out(cx);
+                    return Poll::Pending;
+                }
                 Err(ended) => return Poll::Ready(ended),
             }
+        }
+    }
+
+    /// Has the task look for more before it sleeps.
+    fn look_out(&mut self, cx: &mut Context<'_>) {
+        if self.busy_poll.is_on() && self.stage == Stage::Open {
+            self.busy_poll.look_again(self.lifecycle.last_active(), cx);
         }
     }
 

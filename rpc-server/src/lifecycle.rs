@@ -39,6 +39,8 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 pub(crate) struct Lifecycle {
     times: Times,
     heard: Instant,
+    /// When bytes last came or went.
+    active: Instant,
     asked: bool,
     /// Whether the peer's bytes are read at all: an answer that is not read is none that is missing.
     listens: bool,
@@ -56,6 +58,7 @@ impl Lifecycle {
         Self {
             times,
             heard: now,
+            active: now,
             asked: false,
             listens: true,
             stuck_since: None,
@@ -68,7 +71,13 @@ impl Lifecycle {
     /// Bytes of the peer have come.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.heard = now;
+        self.active = now;
         self.asked = false;
+    }
+
+    /// When bytes last came or went.
+    pub(crate) fn last_active(&self) -> Instant {
+        self.active
     }
 
     /// Takes note of whether the peer is read from: not after its end, nor while the connection is full.
@@ -81,6 +90,9 @@ impl Lifecycle {
 
     /// Takes note of how the connection is at the end of a turn: whether bytes wait to be written, whether some were taken, and whether calls are in flight.
     pub(crate) fn note(&mut self, now: Instant, is_waiting: bool, has_written: bool, is_busy: bool) {
+        if has_written {
+            self.active = now;
+        }
         if !is_waiting {
             self.stuck_since = None;
         } else if has_written || self.stuck_since.is_none() {
@@ -202,6 +214,18 @@ mod tests {
         assert_eq!(life.take_due(start + 24 * SECOND), Some(Due::Ping));
         assert_eq!(life.deadline(), Some(start + 29 * SECOND));
         assert_eq!(life.take_due(start + 29 * SECOND), Some(Due::Dead));
+    }
+
+    #[test]
+    fn what_comes_and_what_goes_is_activity() {
+        let start = Instant::now();
+        let mut life = Lifecycle::new(times(), start);
+        life.note(start + SECOND, true, false, true);
+        assert_eq!(life.last_active(), start);
+        life.heard(start + 2 * SECOND);
+        assert_eq!(life.last_active(), start + 2 * SECOND);
+        life.note(start + 3 * SECOND, false, true, false);
+        assert_eq!(life.last_active(), start + 3 * SECOND);
     }
 
     /// Row T7: whoever is not read from is asked, and not given up for not having answered.

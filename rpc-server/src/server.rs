@@ -229,6 +229,7 @@ pub(crate) fn start_on(reactors: &[Handle], parts: Checked) -> Result<Server, St
             ..config.times
         },
         receive_buffer: config.receive_buffer,
+        busy_poll: config.busy_poll,
         memory: Arc::new(MemoryBudget::new(config.memory_budget())),
         pool: Pool::start(workers, config.worker_queue, &counters).map_err(StartError::Threads)?,
         counters,

@@ -1,6 +1,7 @@
 //! Shared: what every connection and acceptor of one server refers to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpc_core::Limits;
 use rpc_net::ReceiveBuffer;
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) times: Times,
     /// See [`ServerBuilder::receive_buffer`](crate::ServerBuilder::receive_buffer).
     pub(crate) receive_buffer: ReceiveBuffer,
+    /// See [`ServerBuilder::busy_poll`](crate::ServerBuilder::busy_poll).
+    pub(crate) busy_poll: Duration,
     pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) pool: Pool,
     pub(crate) counters: Arc<Counters>,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::BufMut;
 use rpc_core::CallFailure;
 use rpc_core::stream::Hook;
-use rpc_net::{Address, BlockingSocket, DialErrorKind};
+use rpc_net::{Address, BlockingSocket, BusyPoll, DialErrorKind};
 
 use super::parking::waker_of_this_thread;
 use crate::calls::{Calls, Outgoing, Start, no_answer};
@@ -97,7 +97,7 @@ impl Shared {
             state: Mutex::new(State {
                 calls: Calls::new(settings.limits, keep_alive),
                 now: clock::now(),
-                landing: Some(Box::default()),
+                landing: Some(Box::new(Landing::new(settings.busy_poll))),
                 writing: false,
                 broken: None,
             }),
@@ -456,6 +456,7 @@ impl fmt::Debug for Shared {
 /// Where reads land, initialised once: the standard library reads into nothing else. What came is copied from here to where it stays.
 struct Landing {
     memory: Box<[u8]>,
+    busy_poll: BusyPoll,
     /// The read timeout in force.
     armed: Option<Duration>,
     /// Whether the last read ran into it.
@@ -473,6 +474,9 @@ impl Landing {
         if left.is_some_and(|left| left.is_zero()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        // A read tells what is wrong with the socket.
+        let is_there = || socket.has_something_to_read().unwrap_or(true);
+        self.busy_poll.look_until(left.unwrap_or(Duration::MAX), is_there);
         let armed = next_timeout(self.armed, left, self.timed_out);
         if armed != self.armed {
             socket.set_read_timeout(armed)?;
@@ -486,10 +490,11 @@ impl Landing {
     }
 }
 
-impl Default for Landing {
-    fn default() -> Self {
+impl Landing {
+    fn new(busy_poll: Duration) -> Self {
         Self {
             memory: vec![0; READ].into_boxed_slice(),
+            busy_poll: BusyPoll::new(busy_poll),
             armed: None,
             timed_out: false,
             woken: Vec::new(),

@@ -195,6 +195,23 @@ async fn a_deadline_ends_the_call_and_cancels_it() {
 }
 
 #[tokio::test]
+async fn a_deadline_ends_a_call_that_looks_for_its_answer() {
+    let looks = builder().busy_poll(Duration::from_secs(600));
+    let (client, mut server, _listener) = connected_with(looks, 16).await;
+    within(async {
+        let timed = client.clone();
+        let call = thread(move || {
+            let call = timed.next(1).timeout(Duration::from_millis(20));
+            call.wait().unwrap_err()
+        });
+        server.calls(1).await;
+        assert_eq!(kind(&call.await.unwrap()), (FailureKind::DeadlineExceeded, true));
+        assert_eq!(server.frame().await.kind, CANCEL);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_deadline_ends_a_call_that_waits_for_another_to_lead() {
     let (client, mut server, _listener) = connected(16).await;
     within(async {

@@ -7,6 +7,7 @@
 
 mod age;
 mod burst;
+mod busy_poll;
 mod cancel;
 mod drain;
 mod end_to_end;
