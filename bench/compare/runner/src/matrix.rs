@@ -51,7 +51,14 @@ const SEVERAL: Variant = Variant {
     arguments: &["--server-mode", "threads", "--channel-connections", "2"],
 };
 
+/// Client and server look for more for a while before they sleep.
+const BUSY: Variant = Variant {
+    peers: &["ours"],
+    arguments: &["--busy-poll", "50"],
+};
+
 /// Cells that differ in their sockets only.
+#[derive(Clone, Copy)]
 struct Block {
     workload: Workload,
     sockets: &'static [(Transport, RuntimeKind)],
@@ -75,7 +82,9 @@ const HALF: u32 = ENOUGH / 2;
 const FULL: &[Block] = &[
     pinned(Workload::W1, ALL, 0.3),
     blocking(Workload::W1, CT, 0.3),
+    busy(pinned(Workload::W1, CT, 0.3)),
     free(Workload::W1, ALL, 0.2),
+    busy(free(Workload::W1, ALL, 0.2)),
     free(Workload::W2, ALL, 0.3),
     reactors(Workload::W2, MT2, 0.3),
     several(Workload::W2, MT2, 0.3),
@@ -104,6 +113,7 @@ const SHORT: &[Block] = &[
     pinned(Workload::W1, CT, 0.2),
     blocking(Workload::W1, CT, 0.2),
     free(Workload::W1, MT2, 0.2),
+    busy(free(Workload::W1, &[(Unix, Mt2)], 0.2)),
     free(Workload::W2, &[(Tcp, Ct), (Unix, Mt2)], 0.2),
     reactors(Workload::W2, &[(Tcp, Mt2)], 0.2),
     free(Workload::W3, &[(Unix, Ct), (Tcp, Mt2)], 0.2),
@@ -155,6 +165,13 @@ const fn several(workload: Workload, sockets: &'static [(Transport, RuntimeKind)
     Block {
         variant: Some(&SEVERAL),
         ..free(workload, sockets, seconds)
+    }
+}
+
+const fn busy(block: Block) -> Block {
+    Block {
+        variant: Some(&BUSY),
+        ..block
     }
 }
 

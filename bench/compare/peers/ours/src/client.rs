@@ -13,7 +13,7 @@ use rpc_core::Reply;
 use tokio::task::spawn_blocking;
 
 use crate::service::CompareClient;
-use crate::{CHANNEL_CONNECTIONS, limits};
+use crate::{CHANNEL_CONNECTIONS, busy_poll, limits};
 
 /// A channel to the server, and who waits for its answers.
 pub(crate) enum Ours {
@@ -54,6 +54,7 @@ impl AsyncClient {
         let channel = Channel::builder()
             .limits(limits(options))
             .connections(connections)
+            .busy_poll(busy_poll(options)?)
             .connect(address.to_string());
         Ok(Self(CompareClient::new(channel.await?)))
     }
@@ -109,6 +110,7 @@ impl BlockingClient {
     fn connect(address: &Address, options: &Options) -> Result<Self> {
         let channel = BlockingChannel::builder()
             .limits(limits(options))
+            .busy_poll(busy_poll(options)?)
             .connect_blocking(address.to_string())?;
         Ok(Self(CompareClient::new(channel)))
     }

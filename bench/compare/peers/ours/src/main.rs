@@ -4,6 +4,7 @@ mod client;
 mod service;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use harness::{Address, Call, Options, Peer, Ready, Result, Workload};
 use rpc_core::Limits;
@@ -24,9 +25,12 @@ const SERVER_MODE: &str = "server-mode";
 /// How many connections a channel may have.
 const CHANNEL_CONNECTIONS: &str = "channel-connections";
 
+/// For how many microseconds both sides look for more before they sleep.
+const BUSY_POLL: &str = "busy-poll";
+
 impl Peer for Project {
     const PACKAGE: &'static str = "rpc-core";
-    const EXTRA: &'static [&'static str] = &[SERVER_MODE, CHANNEL_CONNECTIONS];
+    const EXTRA: &'static [&'static str] = &[SERVER_MODE, CHANNEL_CONNECTIONS, BUSY_POLL];
     type Connection = Ours;
 
     fn name(_: &Options) -> &'static str {
@@ -53,6 +57,7 @@ impl Peer for Project {
         let server = Server::builder()
             .service(CompareServer::new(Service::new(blob_len)))
             .limits(limits(options))
+            .busy_poll(busy_poll(options)?)
             .listen(address.to_string());
         let server = match options.extra(SERVER_MODE) {
             None | Some("here") => server.start_here()?,
@@ -63,6 +68,12 @@ impl Peer for Project {
         ready.listening(&address.to_string().parse()?)?;
         std::future::pending().await
     }
+}
+
+/// How long both sides look for more before they sleep.
+fn busy_poll(options: &Options) -> Result<Duration> {
+    let micros = options.extra(BUSY_POLL).map_or(Ok(0), str::parse)?;
+    Ok(Duration::from_micros(micros))
 }
 
 /// Limits are the default ones, but where a body of 64 MiB has to pass.
