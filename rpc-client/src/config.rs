@@ -106,8 +106,8 @@ impl ChannelBuilder {
     ///
     /// To wake a core that sleeps takes time: some microseconds, on virtual machines tens, of both sides and for every call that is alone. A thread that looks does not sleep. It goes on with whatever
     /// else its runtime has to do, and gives way to other threads of its core if the runtime has one worker, or if the client is a blocking one; what it costs is processor time, up to this much
-    /// for each call. 50 µs suits servers on the same machine that answer within that time, and that are told the same. Where others keep the core busy the connection rests, so that it is
-    /// hardly slower than without.
+    /// for each call. 50 µs suits servers on the same machine that answer within that time, and that are told the same. Where others keep the core busy the connection rests by itself; there
+    /// are fewer calls all the same than without, 0.6 to 0.9 times as many.
     ///
     /// Calls one after the other between two cores of a virtual machine took 8 to 16 µs with it, and a fifth to a third of the processor time, instead of 83 to 120 µs.
     ///
