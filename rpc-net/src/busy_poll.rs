@@ -26,6 +26,9 @@ const LATE: Duration = Duration::from_micros(500);
 /// many, since a virtual machine is late now and then by itself; where others compute, no more.
 const REST: u32 = 20;
 
+/// The longest rest: a process that was stopped was later than anybody who computes makes it.
+const LONGEST_REST: Duration = Duration::from_millis(200);
+
 impl BusyPoll {
     /// Looks for more for `time` after something has come or gone; not at all if that is zero.
     pub const fn new(time: Duration) -> Self {
@@ -46,7 +49,7 @@ impl BusyPoll {
         if let Some(asked) = self.asked.take() {
             let late = now.saturating_duration_since(asked);
             if late >= LATE {
-                self.rests_until = now.checked_add(late.saturating_mul(REST));
+                self.rests_until = now.checked_add(late.saturating_mul(REST).min(LONGEST_REST));
             }
         }
     }
@@ -114,6 +117,18 @@ mod tests {
         assert!(!busy.may_look(now, now));
         assert!(!busy.may_look(now, now + (REST - 1) * LATE));
         assert!(busy.may_look(now + REST * LATE, now + REST * LATE));
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_rests_no_longer_than_others() {
+        let mut busy = BusyPoll::new(TIME);
+        let mut now = Instant::now();
+        assert!(busy.may_look(now, now));
+        now += Duration::from_secs(3600);
+        busy.looks(now);
+        assert!(!busy.may_look(now, now));
+        now += LONGEST_REST;
+        assert!(busy.may_look(now, now));
     }
 
     #[test]
