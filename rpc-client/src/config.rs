@@ -109,7 +109,7 @@ impl ChannelBuilder {
     /// for each call. 50 µs suits servers on the same machine that answer within that time, and that are told the same. Where others keep the core busy the connection rests by itself; there
     /// are fewer calls all the same than without, 0.6 to 0.9 times as many.
     ///
-    /// Calls one after the other between two cores of a virtual machine took 8 to 16 µs with it, and a fifth to a third of the processor time, instead of 83 to 120 µs.
+    /// Calls one after the other between two cores of a virtual machine took 8 to 16 µs with it, and a fifth to a half of the processor time, instead of 83 to 120 µs.
     ///
     /// ```no_run
     /// # async fn connect() -> Result<(), rpc_client::ConnectError> {
