@@ -23,7 +23,7 @@ pub struct BusyPoll {
 const LATE: Duration = Duration::from_micros(500);
 
 /// How many times as long as it was late a connection is not looked at: what is lost that way is a twentieth of the time. With a hundred, single calls on an idle machine were 0.85 to 0.98 times as
-/// many, since a virtual machine is late now and then by itself; where others compute, no more.
+/// many, since a virtual machine is late now and then by itself; where others compute, 0.6 to 1.3 times.
 const REST: u32 = 20;
 
 /// The longest rest: a process that was stopped was later than anybody who computes makes it.
