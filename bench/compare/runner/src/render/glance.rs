@@ -138,6 +138,7 @@ pub(crate) fn glance(table: &Table<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::cells;
     use crate::results::tests::{report, results};
 
     #[test]
@@ -165,5 +166,19 @@ mod tests {
         );
         // Not measured, and only this project has it.
         assert!(!text.contains("busy_poll"), "{text}");
+    }
+
+    #[test]
+    fn what_only_this_project_has_is_measured_and_shown() {
+        let mut busy = report(OURS, Workload::W1, Unix, Ct);
+        busy.extra.insert("busy-poll".into(), "50".into());
+        busy.p50_us = Some(8.0);
+        let text = glance(&Table::new(&results(vec![busy])));
+        assert!(text.contains("`busy_poll(50 µs)` | – | **8.00** | – |"), "{text}");
+        for row in ROWS.iter().filter(|row| row.ours != OURS) {
+            let options = row.ours.trim_start_matches("ours, ");
+            let mut cells = cells(false, &Workload::ALL).into_iter();
+            assert!(cells.any(|cell| cell.to_string().ends_with(options)), "{options}");
+        }
     }
 }
