@@ -525,5 +525,5 @@ const BEHIND: usize = ALIGNMENT - 1 + HEADER_LEN;
 const FIRST_MEMORY: usize = (256 << 10) - BEHIND - (ALIGNMENT - 1);
 
 #[cfg(test)]
-#[path = "reassembly_tests.rs"]
+#[path = "reassembly_tests/mod.rs"]
 mod tests;
