@@ -53,7 +53,8 @@ impl Bridge {
         &self.handler
     }
 
-    /// Waits until the items that the handler sent have been carried over: some may want credit.
+    /// Waits until the items that the handler sent have been carried over: another thread may be about to. None of them waits for credit, since an end
+    /// accepts only what that covers.
     pub fn poll_carried(&self, cx: &Context<'_>) -> Poll<()> {
         // Before looking, so that what is carried over in between is not missed.
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
@@ -78,14 +79,9 @@ impl Bridge {
             let mut sink = Across {
                 to,
                 woken: Vec::new(),
-                granted: false,
             };
             from.flush(&mut sink, &mut woken);
             woken.append(&mut sink.woken);
-            if sink.granted {
-                // What waited for that on the other side is to be fetched.
-                self.told.fetch_add(1, Ordering::AcqRel);
-            }
         }
         if !self.handler.has_unsent() {
             woken.extend(self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -117,7 +113,6 @@ impl Hook for Bridge {
 struct Across<'a> {
     to: &'a CallChannels,
     woken: Vec<Waker>,
-    granted: bool,
 }
 
 impl ChannelSink for Across<'_> {
@@ -139,7 +134,6 @@ impl ChannelSink for Across<'_> {
     }
 
     fn grant(&mut self, channel: u16, bytes: u32) -> u32 {
-        self.granted = true;
         self.woken.extend(self.to.granted(channel, bytes));
         0
     }
@@ -168,5 +162,119 @@ impl FrameBuf {
         }
         self.flatten();
         Bytes::from_owner(Owner(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::blocking::block_on;
+    use crate::stream::{Inbound, Outbound, Receiver, Sender, SenderSide};
+
+    /// A call with a channel in each direction.
+    struct Call {
+        bridge: Arc<Bridge>,
+        caller: (Sender<u64>, Receiver<u64>),
+        handler: (Sender<u64>, Receiver<u64>),
+    }
+
+    /// Items of 8 bytes: eight of them are under way at most.
+    const WINDOW: u32 = 200;
+    const ITEMS: u64 = 20_000;
+
+    fn call() -> Call {
+        let side = || (Arc::new(Outbound::new()), Arc::new(Inbound::new()));
+        let channels = |(outbound, inbound): &(Arc<_>, Arc<_>)| {
+            let (outbound, inbound) = (Arc::clone(outbound), Arc::clone(inbound));
+            Arc::new(CallChannels::new(vec![outbound], vec![inbound]))
+        };
+        let (caller, handler) = (side(), side());
+        let bridge = Bridge::connect(channels(&caller), channels(&handler), WINDOW, 1_024);
+        let ends = |(outbound, inbound), side| (Sender::new(outbound, side), Receiver::new(inbound));
+        Call {
+            bridge,
+            caller: ends(caller, SenderSide::Caller),
+            handler: ends(handler, SenderSide::Handler),
+        }
+    }
+
+    fn send_all(mut sender: Sender<u64>) {
+        for number in 0..ITEMS {
+            sender.blocking_send(&number).unwrap();
+        }
+        sender.finish().unwrap();
+    }
+
+    fn receive_all(mut receiver: Receiver<u64>) {
+        for number in 0..ITEMS {
+            let item = receiver.blocking_recv().unwrap().unwrap();
+            assert_eq!(item.to_native(), number);
+        }
+        assert!(receiver.blocking_recv().unwrap().is_none());
+    }
+
+    /// Does each on a thread of its own. All of them come to their end: whoever is forgotten would wait for good.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whoever uses both ends of a channel in one process brings the threads"
+    )]
+    fn side_by_side<const N: usize>(jobs: [Box<dyn FnOnce() + Send>; N]) {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let (tell, told) = mpsc::channel();
+        for job in jobs {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                job();
+                tell.send(())
+            });
+        }
+        drop(tell);
+        for _ in 0..N {
+            told.recv_timeout(PATIENCE)
+                .expect("somebody was forgotten, or has failed");
+        }
+    }
+
+    #[test]
+    fn all_four_ends_may_be_on_threads_of_their_own() {
+        let Call {
+            bridge: _bridge,
+            caller,
+            handler,
+        } = call();
+        side_by_side([
+            Box::new(|| send_all(caller.0)),
+            Box::new(|| receive_all(handler.1)),
+            Box::new(|| send_all(handler.0)),
+            Box::new(|| receive_all(caller.1)),
+        ]);
+    }
+
+    #[test]
+    fn an_answer_comes_behind_its_items_also_if_another_thread_carries_them() {
+        let Call {
+            bridge,
+            caller,
+            handler,
+        } = call();
+        let mut sender = handler.0;
+        let answers = move || {
+            for number in 0..ITEMS {
+                sender.blocking_send(&number).unwrap();
+                block_on(|cx| bridge.poll_carried(cx));
+                assert!(!bridge.handler.has_unsent());
+            }
+            sender.finish().unwrap();
+        };
+        side_by_side([
+            Box::new(answers),
+            Box::new(|| receive_all(caller.1)),
+            Box::new(|| send_all(caller.0)),
+            Box::new(|| receive_all(handler.1)),
+        ]);
     }
 }
