@@ -33,6 +33,7 @@ replay! {
     pair_keeps_its_promises: pair;
     dispatch_keeps_its_promises: dispatch;
     channels_keeps_its_promises: channels;
+    bridge_keeps_its_promises: bridge;
 }
 
 #[test]

@@ -1,30 +1,26 @@
 //! Target `channels`: a sender and a receiver, and a way between them on which items are held up, damaged, and overtaken by the end of the call.
 //!
-//! Whoever has something for the other side is asked only after it has said so, and whoever waits is asked again only after it was woken: a
-//! notification that is forgotten leaves something behind at the end.
+//! Whoever has something for the other side is asked only after it has said so: a notification that is forgotten leaves something behind at the end.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 
+use super::bell::{Bell, wake};
 use super::credit::item_cost;
+use super::ends::Ends;
 use super::input::Input;
 use super::messages::{Figure, Tree};
 use super::mutate::mutate;
-use crate::archive::{Archive, aligned_copy};
+use crate::archive::aligned_copy;
 use crate::code::Code;
 use crate::failure::CallFailure;
 use crate::frame_buf::FrameBuf;
 use crate::metadata::Metadata;
-use crate::stream::{
-    CallChannels, ChannelSink, Hook, Inbound, Outbound, Receiver, SendError, Sender, SenderSide, StreamError,
-};
+use crate::stream::{CallChannels, ChannelSink, Hook, Inbound, Outbound, SenderSide};
 use crate::wire::Wire;
 
 /// The type of the items, the window, the longest item; then steps.
@@ -60,14 +56,7 @@ enum Told {
     Stopped,
 }
 
-/// How a channel has ended by its sender.
-#[derive(Debug)]
-enum End {
-    Finished,
-    Aborted(Code),
-}
-
-/// Both ends of a channel, what is between them, and what has to come of it.
+/// A channel, and what is between its ends.
 struct Game<T> {
     window: u32,
     max_item: usize,
@@ -76,29 +65,12 @@ struct Game<T> {
     /// Rung by an end that has something for its transport.
     outbound_bell: Arc<Bell>,
     inbound_bell: Arc<Bell>,
-    sender: Option<Sender<T>>,
-    receiver: Option<Receiver<T>>,
-    sender_woken: Arc<Bell>,
-    receiver_woken: Arc<Bell>,
-    /// An item for which there was no room.
-    waiting: Option<T>,
+    ends: Ends<T>,
     forth: VecDeque<Sent>,
     back: VecDeque<Told>,
-    /// What was accepted and not received.
-    expected: VecDeque<T>,
-    accepted: u32,
-    end: Option<End>,
     credit: i64,
     /// What has arrived and was not granted again.
     owed: i64,
-    damaged: bool,
-    /// Whether the call is over: its end may have overtaken items.
-    over: bool,
-    stopped: bool,
-    /// Whether the receiver was told of the end.
-    ended: bool,
-    /// Whether it has refused an item.
-    refused: bool,
 }
 
 impl<T: Wire + Debug> Game<T> {
@@ -111,24 +83,11 @@ impl<T: Wire + Debug> Game<T> {
             inbound: CallChannels::new(Vec::new(), vec![Arc::clone(&inbound)]),
             outbound_bell: Arc::default(),
             inbound_bell: Arc::default(),
-            sender: Some(Sender::new(outbound, SenderSide::Caller)),
-            receiver: Some(Receiver::new(inbound)),
-            sender_woken: Arc::default(),
-            // It looks once without being woken.
-            receiver_woken: Arc::new(Bell(AtomicBool::new(true))),
-            waiting: None,
+            ends: Ends::new(outbound, SenderSide::Caller, inbound),
             forth: VecDeque::new(),
             back: VecDeque::new(),
-            expected: VecDeque::new(),
-            accepted: 0,
-            end: None,
             credit: 0,
             owed: 0,
-            damaged: false,
-            over: false,
-            stopped: false,
-            ended: false,
-            refused: false,
         }
     }
 
@@ -137,16 +96,11 @@ impl<T: Wire + Debug> Game<T> {
         T: Arbitrary<'a>,
     {
         match input.byte() % 12 {
-            0..=2 if self.waiting.is_none() => {
-                if let Some(item) = input.value() {
-                    self.send(item);
-                }
-            }
-            0..=2 => drop(self.send_again()),
+            0..=2 => self.ends.send_or_go_on(input),
             3 | 4 => drop(self.flush_outbound(1 + input.index(4))),
             5 => drop(self.deliver(|_| false)),
             6 => drop(self.deliver(|body| mutate(body, input))),
-            7 => drop(self.receive()),
+            7 => drop(self.ends.receive()),
             8 => drop(self.flush_inbound(u32::from(input.byte()))),
             9 => drop(self.tell()),
             10 => self.leave(input),
@@ -158,20 +112,10 @@ impl<T: Wire + Debug> Game<T> {
     fn settle(&mut self) {
         self.attach();
         self.go_on();
-        assert!(self.waiting.is_none(), "a sender was forgotten");
-        // The end would wake whoever was forgotten.
-        assert!(
-            self.is_disturbed() || self.expected.is_empty(),
-            "items are left behind"
-        );
-        assert!(
-            !self.refused || self.stopped || self.over || self.end.is_some(),
-            "nobody told the sender"
-        );
-        self.finish();
+        self.ends.assert_idle();
+        self.ends.finish();
         self.go_on();
-        assert!(self.is_disturbed() || self.expected.is_empty(), "items were lost");
-        assert!(self.receiver.is_none() || self.ended, "a receiver was forgotten");
+        self.ends.assert_ended();
         assert!(self.forth.is_empty() && self.back.is_empty());
     }
 
@@ -180,17 +124,11 @@ impl<T: Wire + Debug> Game<T> {
         while is_progress {
             is_progress = self.flush_outbound(usize::MAX);
             is_progress |= self.deliver(|_| false);
-            is_progress |= self.receive();
+            is_progress |= self.ends.receive();
             is_progress |= self.flush_inbound(0);
             is_progress |= self.tell();
-            is_progress |= self.send_again();
+            is_progress |= self.ends.send_again();
         }
-    }
-
-    /// Whether something happened after which items need not arrive.
-    fn is_disturbed(&self) -> bool {
-        let is_aborted = matches!(self.end, Some(End::Aborted(_)));
-        self.damaged || self.over || is_aborted || self.receiver.is_none()
     }
 
     /// The call is started, once.
@@ -213,32 +151,6 @@ impl<T: Wire + Debug> Game<T> {
         self.outbound_bell.ring();
         self.inbound_bell.ring();
         wake(woken);
-    }
-
-    fn send(&mut self, item: T) {
-        let Some(sender) = &mut self.sender else { return };
-        let waker = Waker::from(Arc::clone(&self.sender_woken));
-        let sent = pin!(sender.send(&item)).poll(&mut Context::from_waker(&waker));
-        match sent {
-            Poll::Ready(Ok(())) => {
-                self.accepted += 1;
-                self.expected.push_back(item);
-            }
-            // Too long or too deep: the channel goes on.
-            Poll::Ready(Err(SendError::Encode(_))) => {}
-            Poll::Ready(Err(error)) => assert!(self.over || self.stopped, "{error}"),
-            Poll::Pending => self.waiting = Some(item),
-        }
-    }
-
-    fn send_again(&mut self) -> bool {
-        if self.waiting.is_none() || !self.sender_woken.has_rung() {
-            return false;
-        }
-        if let Some(item) = self.waiting.take() {
-            self.send(item);
-        }
-        true
     }
 
     /// Puts frames on their way, as long as there are fewer than `room` of them.
@@ -269,7 +181,7 @@ impl<T: Wire + Debug> Game<T> {
             None => return false,
             Some(Sent::Item { body, packed }) => {
                 let mut damaged = body.to_vec();
-                self.damaged |= damage(&mut damaged);
+                self.ends.damaged |= damage(&mut damaged);
                 // Both sides count the same length.
                 damaged.resize(body.len(), 0);
                 self.owed += item_cost(body.len());
@@ -281,62 +193,6 @@ impl<T: Wire + Debug> Game<T> {
         true
     }
 
-    /// Whether something came, or will: the receiver is woken for it.
-    fn receive(&mut self) -> bool {
-        if self.ended || !self.receiver_woken.has_rung() {
-            return false;
-        }
-        let Some(receiver) = &mut self.receiver else {
-            return false;
-        };
-        let waker = Waker::from(Arc::clone(&self.receiver_woken));
-        let mut cx = Context::from_waker(&waker);
-        let Poll::Ready(next) = receiver.poll_recv(&mut cx) else {
-            return true;
-        };
-        // There may be more.
-        self.receiver_woken.ring();
-        let end = match next {
-            Ok(Some(item)) => {
-                self.check(&item);
-                return true;
-            }
-            Ok(None) => None,
-            Err(error) => Some(error),
-        };
-        assert!(matches!(receiver.poll_recv(&mut cx), Poll::Ready(Ok(None))));
-        self.ended = true;
-        self.refused = matches!(end, Some(StreamError::Invalid(_)));
-        let number = receiver.end_metadata().get("accepted").map(<[u8]>::to_vec);
-        if !self.damaged && !self.over {
-            self.check_end(end.as_ref(), number.as_deref());
-        }
-        true
-    }
-
-    /// Undamaged items are those that were sent, in that order.
-    fn check(&mut self, item: &Archive<T>) {
-        let value = item.deserialize();
-        if self.damaged {
-            return;
-        }
-        let sent = self.expected.pop_front();
-        // As text: a number that is none is not equal to itself.
-        let (value, sent) = (format!("{value:?}"), format!("{:?}", sent.map(Ok::<T, ()>)));
-        assert_eq!(format!("Some({value})"), sent);
-    }
-
-    fn check_end(&self, error: Option<&StreamError>, number: Option<&[u8]>) {
-        match (&self.end, error) {
-            (Some(End::Finished), None) => {
-                assert!(self.expected.is_empty(), "items behind the end");
-                assert_eq!(number, Some(&self.accepted.to_be_bytes()[..]));
-            }
-            (Some(End::Aborted(sent)), Some(StreamError::Aborted { code })) => assert_eq!(code, sent),
-            (end, error) => panic!("sent {end:?}, received {error:?}"),
-        }
-    }
-
     /// The receiver's side tells what it has to tell, and gives `more` credit besides.
     fn flush_inbound(&mut self, more: u32) -> bool {
         if !self.inbound_bell.has_rung() {
@@ -346,7 +202,7 @@ impl<T: Wire + Debug> Game<T> {
         let mut sink = Back {
             way: &mut self.back,
             owed: &mut self.owed,
-            stopped: &mut self.stopped,
+            stopped: &mut self.ends.stopped,
             more,
         };
         assert!(!self.inbound.flush(&mut sink, &mut Vec::new()));
@@ -372,43 +228,20 @@ impl<T: Wire + Debug> Game<T> {
     /// Somebody wants no more.
     fn leave(&mut self, input: &mut Input<'_>) {
         match input.byte() % 7 {
-            0 => self.finish(),
-            1 => {
-                let code = Code::from_number(u32::from(input.byte()));
-                if let Some(sender) = self.sender.take() {
-                    let sent = if code == Code::OK { Code::CANCELLED } else { code };
-                    self.end = Some(End::Aborted(sent));
-                    sender.abort(code);
-                }
-            }
-            2 => {
-                if self.sender.take().is_some() {
-                    self.end = Some(End::Aborted(Code::CANCELLED));
-                }
-            }
-            3 => self.receiver = None,
+            0 => self.ends.finish(),
+            1 => self.ends.abort(Code::from_number(u32::from(input.byte()))),
+            2 => self.ends.drop_sender(),
+            3 => self.ends.receiver = None,
             4 => self.end_call(false, true),
             5 => self.end_call(true, true),
             _ => self.end_call(false, false),
-        }
-        if self.sender.is_none() {
-            self.waiting = None;
-        }
-    }
-
-    fn finish(&mut self) {
-        let Some(sender) = self.sender.take() else { return };
-        let mut metadata = Metadata::new();
-        assert_eq!(metadata.insert("accepted", self.accepted.to_be_bytes()), Ok(()));
-        match sender.finish_with(metadata) {
-            Ok(()) => self.end = Some(End::Finished),
-            Err(error) => assert!(self.over || self.stopped, "{error}"),
         }
     }
 
     /// The call ends on both sides, one of which has it from its handler.
     fn end_call(&mut self, is_error: bool, is_returned_to_receiver: bool) {
-        self.over = true;
+        self.ends.over = true;
+        self.ends.overtaken = true;
         let mut woken = Vec::new();
         let failure = CallFailure::from_peer(Code::CANCELLED, String::new());
         let (returned, failed) = if is_returned_to_receiver {
@@ -420,10 +253,6 @@ impl<T: Wire + Debug> Game<T> {
         failed.failed(&failure, &mut woken);
         wake(woken);
     }
-}
-
-fn wake(woken: impl IntoIterator<Item = Waker>) {
-    woken.into_iter().for_each(Waker::wake);
 }
 
 /// The transport of the sender's side.
@@ -499,31 +328,5 @@ impl ChannelSink for Back<'_> {
         assert!(!*self.stopped, "granted what nobody wants");
         self.way.push_back(Told::Granted(bytes + self.more));
         self.more
-    }
-}
-
-/// Whether somebody was told, or woken.
-#[derive(Debug, Default)]
-struct Bell(AtomicBool);
-
-impl Bell {
-    fn ring(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn has_rung(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
-}
-
-impl Hook for Bell {
-    fn notify(&self) {
-        self.ring();
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.ring();
     }
 }

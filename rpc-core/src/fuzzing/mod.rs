@@ -3,10 +3,13 @@
 //! They live here, and not beside libFuzzer in `fuzz/`, so that `cargo test` replays the corpora with the stable compiler.
 
 mod archive;
+mod bell;
+mod bridge;
 mod channels;
 mod client;
 mod credit;
 mod dispatch;
+mod ends;
 mod frames;
 mod input;
 mod messages;
@@ -25,7 +28,7 @@ use self::input::Input;
 pub type Target = fn(&[u8]);
 
 /// Every target: its name, which is also that of its corpus, and its entry point.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("frames", frames),
     ("archive", archive),
     ("server_bytes", server_bytes),
@@ -33,6 +36,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("pair", pair),
     ("dispatch", dispatch),
     ("channels", channels),
+    ("bridge", bridge),
 ];
 
 /// Any chunking of a byte stream yields the frames that are in it, with bodies at multiples of 16.
@@ -73,6 +77,11 @@ pub fn dispatch(data: &[u8]) {
 /// A channel's receiver gets what its sender sent, in order, and then the end; nobody waits for nothing.
 pub fn channels(data: &[u8]) {
     channels::run(&mut Input::new(data));
+}
+
+/// The same of a call within one process, with a channel in each direction; its answer comes behind its items, and nothing is left of it.
+pub fn bridge(data: &[u8]) {
+    bridge::run(&mut Input::new(data));
 }
 
 /// An instant to count from. Only differences matter, so inputs replay alike at any time.

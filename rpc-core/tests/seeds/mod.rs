@@ -29,6 +29,7 @@ pub(crate) fn all() -> Vec<Seed> {
         .chain(archive())
         .chain(dispatch())
         .chain(channels())
+        .chain(bridge())
         .collect()
 }
 
@@ -139,6 +140,18 @@ fn channels() -> Vec<Seed> {
     seeds.collect()
 }
 
+/// The same for the two channels of a call within one process.
+fn bridge() -> Vec<Seed> {
+    let seeds = (0..BRIDGE_ITEM_COUNT).flat_map(|item| {
+        [("narrow", 2, 120), ("wide", 0xff, 0xff)].map(|(name, window, longest)| {
+            let steps = noise(u32::from(item) + u32::from(window) + 601, 900);
+            let bytes = [vec![item, window, longest], steps].concat();
+            ("bridge", format!("seed-{item:02}-{name}"), bytes)
+        })
+    });
+    seeds.collect()
+}
+
 /// The archive of a value; of several attempts the first that is not nested too deep.
 fn sample(index: u8, number: u32) -> Vec<u8> {
     (0..100)
@@ -167,3 +180,4 @@ const TREE: u8 = 12;
 const TALL_TREE: u8 = 21;
 const METHOD_COUNT: u8 = 12;
 const ITEM_COUNT: u8 = 6;
+const BRIDGE_ITEM_COUNT: u8 = 3;
