@@ -48,6 +48,38 @@ impl Machine {
         same_machine && (&self.kernel, &self.rustc) == (&other.kernel, &other.rustc)
     }
 
+    /// Waits for the load average to fall below `busy`, since what ran a moment ago still counts in it, and takes note of what it has fallen to. Not for longer than `patience`:
+    /// other programs may go on.
+    pub(crate) fn settle(&mut self, busy: f64, patience: Duration) {
+        self.settle_by(busy, patience, std::thread::sleep, || {
+            first_number(&read("/proc/loadavg"))
+        });
+    }
+
+    fn settle_by(
+        &mut self,
+        busy: f64,
+        patience: Duration,
+        mut sleep: impl FnMut(Duration),
+        mut load: impl FnMut() -> Option<f64>,
+    ) {
+        // As often as the kernel computes it.
+        const PAUSE: Duration = Duration::from_secs(5);
+        let mut waited = Duration::ZERO;
+        while self.load_before > busy && waited < patience {
+            if waited.is_zero() {
+                crate::say(&format!(
+                    "the load average is {:.2}: waiting for {busy:.1}, for up to {} s",
+                    self.load_before,
+                    patience.as_secs()
+                ));
+            }
+            sleep(PAUSE);
+            waited += PAUSE;
+            self.load_before = load().unwrap_or(self.load_before);
+        }
+    }
+
     /// Takes note of the load before a repetition that was measured anew: the load before the first one is what was found then.
     pub(crate) fn take_load(&mut self, again: &Self, is_first: bool) {
         let worse = |old: f64, new: f64| if is_first { new } else { old.max(new) };
@@ -139,6 +171,27 @@ mod tests {
         assert_eq!((first.load_before, first.busy_before), (0.5, 1.4));
         first.take_load(&machine(0.3, 0.0), true);
         assert_eq!((first.load_before, first.busy_before), (0.3, 0.0));
+    }
+
+    /// What is left of a load, and how long was waited for it, in seconds.
+    fn settled(loads: &[f64]) -> (f64, u64) {
+        let mut machine = Machine {
+            load_before: loads[0],
+            ..Machine::default()
+        };
+        let (mut waited, mut later) = (Duration::ZERO, loads[1..].iter().copied());
+        let patience = Duration::from_secs(20);
+        machine.settle_by(1.0, patience, |pause| waited += pause, || later.next());
+        (machine.load_before, waited.as_secs())
+    }
+
+    #[test]
+    fn a_load_of_before_is_waited_for_and_one_that_stays_is_told() {
+        assert_eq!(settled(&[0.9]), (0.9, 0));
+        assert_eq!(settled(&[3.0, 1.5, 0.8, 0.5]), (0.8, 10));
+        assert_eq!(settled(&[3.0, 2.0, 2.5, 2.2, 2.1, 2.0]), (2.1, 20));
+        // Where nothing can be read, what was known is kept.
+        assert_eq!(settled(&[3.0]), (3.0, 20));
     }
 
     #[test]

@@ -13,17 +13,22 @@ const LOAD: f64 = 0.5;
 /// How far the floor's medians may be apart between repetitions, those in the middle half.
 const SPREAD: f64 = 1.5;
 
+/// The load average from which on a machine of so many cores counts as busy.
+pub(crate) fn busy_load(cores: usize) -> f64 {
+    LOAD * cores as f64
+}
+
 /// What was disturbing; nothing, on a quiet machine.
 pub(crate) fn noise(machine: &Machine, table: &Table<'_>) -> Vec<String> {
     let mut noise = Vec::new();
-    let cores = machine.cores as f64;
-    if machine.load_before > LOAD * cores {
+    let busy = busy_load(machine.cores);
+    if machine.load_before > busy {
         noise.push(format!(
             "the load average was {:.2} before the run",
             machine.load_before
         ));
     }
-    if machine.busy_before > LOAD * cores {
+    if machine.busy_before > busy {
         noise.push(format!(
             "{:.1} cores were busy before the first measurement",
             machine.busy_before

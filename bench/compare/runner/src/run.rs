@@ -1,13 +1,13 @@
 //! A run: every repetition, every cell, all peers one after the other.
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::Result;
 
 use crate::machine::Machine;
 use crate::matrix::{self, Cell};
-use crate::noise::noise;
+use crate::noise::{busy_load, noise};
 use crate::options::{Again, ENOUGH, Options};
 use crate::order::rotated;
 use crate::peers::OURS;
@@ -24,13 +24,22 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut machine = Machine::look(options.load_before);
     let (programs, left_out) = programs::build(&options.peers, &options.places);
-    machine.watch();
+    quiet(options, &mut machine);
     let mut results = empty(options, machine, left_out);
     measure(options, &programs, &mut results)?;
     if options.builds {
         measure_builds(options, &mut results);
     }
     finish(options, results)
+}
+
+/// Waits for what ran before to be over where the figures may be published, and looks whether anything else runs.
+fn quiet(options: &Options, machine: &mut Machine) {
+    const PATIENCE: Duration = Duration::from_secs(300);
+    if options.is_complete() && !options.short && !options.draft {
+        machine.settle(busy_load(machine.cores), PATIENCE);
+    }
+    machine.watch();
 }
 
 fn measure_builds(options: &Options, results: &mut Results) {
@@ -63,7 +72,7 @@ fn run_again(options: &Options, again: Again) -> Result<ExitCode> {
     if !machine.is(&results.machine) || names(&left_out) != names(&results.left_out) {
         return Err("another machine or other peers: nothing of that can stand beside the rest".into());
     }
-    machine.watch();
+    quiet(options, &mut machine);
     results.machine.take_load(&machine, again == Again::Repetition(1));
     match again {
         Again::Repetition(number) => {
