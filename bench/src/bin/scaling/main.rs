@@ -6,6 +6,8 @@
 //! scaling call ADDRESS                 calls for a while; prints how many calls a second were answered
 //! scaling small ADDRESS                small calls, one after another, for a while; prints their median and p99 in µs
 //! scaling load ADDRESS WHAT            a slow or a huge call after another, or nothing, until it is ended
+//! scaling bare-serve THREADS           the server with bare sockets
+//! scaling bare-call ADDRESS            the same of its client
 //! ```
 
 #![allow(
@@ -13,6 +15,8 @@
     clippy::print_stderr,
     reason = "a program that is run by hand"
 )]
+
+mod bare;
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -77,8 +81,10 @@ fn main() -> ExitCode {
         ["call", address] => run(call(address)),
         ["small", address] => run(small(address)),
         ["load", address, what] => run(load(address, what)),
+        ["bare-serve", threads] => bare::serve(threads),
+        ["bare-call", address] => run(bare::call(address)),
         _ => Err(
-            "usage: scaling [serve REACTORS | call ADDRESS | small ADDRESS | load ADDRESS nothing|slow|huge]"
+            "usage: scaling [serve REACTORS | call ADDRESS | small ADDRESS | load ADDRESS nothing|slow|huge | bare-serve THREADS | bare-call ADDRESS]"
                 .into(),
         ),
     };
@@ -92,21 +98,26 @@ fn main() -> ExitCode {
 }
 
 fn measure() -> Result<()> {
-    let mut rates = [const { Vec::new() }; 2];
+    let mut rates = [const { Vec::new() }; 4];
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
-        rates[0].push(rate(&["0"])?);
-        rates[1].push(rate(&["0", "1"])?);
+        for (rates, (cores, programs)) in rates.iter_mut().zip(RATES) {
+            rates.push(rate(cores, programs)?);
+        }
         for (what, times) in BESIDE.into_iter().zip(&mut times) {
             times.push(times_beside(what)?);
         }
     }
-    let [one, two] = rates.map(median);
+    let [one, bare_one, two, bare_two] = rates.map(median);
     println!(
         "calls/s and core, {CONNECTIONS} connections with {IN_FLIGHT} calls of 64 bytes in flight per client, server and client on the same cores"
     );
-    println!("  one core   {one:>9.0}");
-    println!("  two cores  {two:>9.0}  ({:.2} times)", two / one);
+    println!("  one core   {one:>9.0}, bare sockets {bare_one:>9.0}");
+    println!(
+        "  two cores  {two:>9.0}, bare sockets {bare_two:>9.0}  ({:.2} and {:.2} times)",
+        two / one,
+        bare_two / bare_one
+    );
     println!("64-byte calls of one process, one after another, beside another process with, under way,");
     let idle = median(times[0].iter().map(|(_, p99)| *p99).collect());
     for (what, times) in BESIDE.into_iter().zip(times) {
@@ -120,16 +131,24 @@ fn measure() -> Result<()> {
     Ok(())
 }
 
+/// The cores, and the programs for server and client.
+const RATES: [(&[&str], [&str; 2]); 4] = [
+    (&["0"], ["serve", "call"]),
+    (&["0"], ["bare-serve", "bare-call"]),
+    (&["0", "1"], ["serve", "call"]),
+    (&["0", "1"], ["bare-serve", "bare-call"]),
+];
+
 /// What may be under way on another connection.
 const BESIDE: [&str; 3] = ["nothing", "slow", "huge"];
 
 /// Calls a second and core, of a client per core and a server with a reactor for each.
-fn rate(cores: &[&str]) -> Result<f64> {
-    let mut server = Process::start(&cores.join(","), &["serve", &cores.len().to_string()])?;
+fn rate(cores: &[&str], [serve, call]: [&str; 2]) -> Result<f64> {
+    let mut server = Process::start(&cores.join(","), &[serve, &cores.len().to_string()])?;
     let address = server.listen()?;
     let clients: Result<Vec<Process>> = cores
         .iter()
-        .map(|core| Process::start(core, &["call", &address]))
+        .map(|core| Process::start(core, &[call, &address]))
         .collect();
     let mut sum = 0.0;
     for mut client in clients? {
@@ -212,6 +231,11 @@ fn serve(reactors: &str) -> Result<()> {
         .listen("tcp://127.0.0.1:0")
         .start()?;
     println!("{}", server.addresses()[0]);
+    wait_for_end()
+}
+
+/// Waits until whoever started this server has ended, or ends it.
+fn wait_for_end() -> Result<()> {
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
