@@ -80,6 +80,7 @@ pub mod reassembly;
 pub mod schema;
 pub mod send_queue;
 pub mod service;
+mod spent;
 pub mod stream;
 pub mod trace;
 pub mod wire;

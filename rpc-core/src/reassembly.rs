@@ -1,6 +1,6 @@
 //! Inbox: frames of the peer, and bodies that arrive in chunks, each read from the socket straight into the memory it stays in.
 
-use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,6 +11,7 @@ use crate::error::DecodeError;
 use crate::header::{Flags, FrameHeader, HEADER_LEN, Kind};
 use crate::id::CallId;
 use crate::rarity::Rarity;
+use crate::spent::{Bodies, Spent};
 
 /// What has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +75,14 @@ impl Inbox {
     /// new memory costs more than reading a body into it.
     pub fn recycling(len: usize) -> Self {
         Self {
-            spent: Spent {
-                most: len,
-                ..Spent::default()
-            },
+            spent: Spent::Own(Bodies::default(), len),
             ..Self::default()
         }
+    }
+
+    /// From now on it uses memory of long bodies again that were dropped, those of all inboxes of its thread that do: of 16 to 64 MiB each, and up to 64 MiB together.
+    pub fn share(&mut self) {
+        self.spent = Spent::Shared;
     }
 
     /// Room for the next read, never none: as a rule the receive buffer's, and while a chunk is being read, its body's.
@@ -180,7 +183,7 @@ impl Inbox {
         self.chunk_expected = first.len() >= DIRECT;
         let mut memory = self
             .spent
-            .take(total + BEHIND)
+            .take(total, total + BEHIND)
             .unwrap_or_else(|| first_memory(first.len(), total));
         memory.extend_from_slice(first);
         self.bodies.push(Body {
@@ -240,7 +243,7 @@ impl Inbox {
         missing.map(|len| len as u64).sum()
     }
 
-    /// How much memory incomplete bodies have: up to twice as much as has arrived of them.
+    /// How much memory incomplete bodies have: up to twice as much as has arrived of them, or as much as will, where it is used again.
     pub fn bodies_memory(&self) -> usize {
         let memory = self.bodies.iter().filter_map(|body| body.memory.as_ref());
         memory.map(BytesMut::capacity).sum()
@@ -282,18 +285,20 @@ impl Inbox {
         }
     }
 
-    /// Lends receive memory in which nothing is to other connections of this thread; see [`RecvBuffer::rest`].
-    pub fn rest(&mut self) {
+    /// Lends receive memory in which nothing is to other connections of this thread, see [`RecvBuffer::rest`], and lets go of [shared](Self::share) memory that nobody has
+    /// used for ten seconds.
+    pub fn rest(&mut self, now: Instant) {
         if self.reading.is_none() {
             self.buffer.rest();
         }
+        self.spent.rest(now);
     }
 
     /// Gives the memory back that holds nothing.
     pub fn release(&mut self) {
         self.settle();
         self.buffer.release();
-        self.spent.bodies = VecDeque::new();
+        self.spent.release();
         if self.bodies.is_empty() {
             self.bodies = Vec::new();
         }
@@ -388,38 +393,6 @@ impl Inbox {
             aligned_copy(&memory)
         };
         Some(Received::Body { call, body })
-    }
-}
-
-/// Bodies that were handed out, whose memory is used again when nobody else refers to it.
-#[derive(Default)]
-struct Spent {
-    /// The oldest in front.
-    bodies: VecDeque<Bytes>,
-    /// Bytes that are kept besides the last body; nothing at all if this is zero.
-    most: usize,
-}
-
-impl Spent {
-    fn keep(&mut self, body: &Bytes) {
-        if self.most == 0 {
-            return;
-        }
-        self.bodies.push_back(body.clone());
-        let mut len: usize = self.bodies.iter().map(Bytes::len).sum();
-        while self.bodies.len() > 1 && len > self.most {
-            len -= self.bodies.pop_front().map_or(0, |body| body.len());
-        }
-    }
-
-    /// Empty memory for `len` bytes, if there is some that is not much longer.
-    fn take(&mut self, len: usize) -> Option<BytesMut> {
-        let fits = |body: &Bytes| body.len() + BEHIND >= len && body.len() <= 2 * len && body.is_unique();
-        let index = self.bodies.iter().position(fits)?;
-        let mut memory = self.bodies.remove(index)?.try_into_mut().ok()?;
-        memory.clear();
-        let is_usable = memory.capacity() >= len && memory.as_ptr().addr().is_multiple_of(ALIGNMENT);
-        is_usable.then_some(memory)
     }
 }
 

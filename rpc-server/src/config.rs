@@ -159,7 +159,8 @@ impl ServerBuilder {
     /// that are incomplete and refuses calls that need memory, with a code that says that they did not run, until there is some again. While calls with channels are in
     /// flight, which may need what comes next, a connection is not held up, and refuses at once.
     ///
-    /// Besides it every connection has its buffers: some kilobytes when it is idle, up to half a megabyte under load. Memory of handlers is theirs.
+    /// Besides it every connection has its buffers: some kilobytes when it is idle, up to half a megabyte under load; and where bodies of more than 16 MiB are allowed, each thread keeps
+    /// memory of those that have come, up to 64 MiB, for the next ones: until it was of no use for ten seconds and one of its connections has had something to do. Memory of handlers is theirs.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.config.memory_budget = Some(bytes);
         self

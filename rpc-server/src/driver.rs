@@ -140,8 +140,10 @@ impl Driver {
         // What the kernel makes of it is its affair; the connection works with any.
         let _ = socket.set_receive_buffer(shared.receive_buffer);
         let now = Instant::now();
+        let mut connection = ServerConnection::new(shared.limits, now);
+        connection.share_memory();
         Self {
-            connection: ServerConnection::new(shared.limits, now),
+            connection,
             calls: Calls::new(shared, peer, &ready),
             lifecycle: Lifecycle::new(shared.times, now),
             busy_poll: BusyPoll::new(shared.busy_poll),
@@ -232,7 +234,7 @@ impl Driver {
         again |= self.ready.leave();
         again |= self.arm(cx, now)?;
         if !again && self.connection.in_flight() == 0 {
-            self.connection.rest();
+            self.connection.rest(now);
         }
         Ok(again)
     }

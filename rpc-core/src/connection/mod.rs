@@ -86,8 +86,8 @@ macro_rules! drive_methods {
         }
 
         /// Lends receive memory in which nothing is to other connections of this thread. For an owner that is about to wait for more bytes.
-        pub fn rest(&mut self) {
-            self.link.recv.rest();
+        pub fn rest(&mut self, now: std::time::Instant) {
+            self.link.recv.rest(now);
         }
 
         /// Gives back memory that holds nothing. For connections that have been idle for a while.

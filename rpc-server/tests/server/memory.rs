@@ -4,12 +4,15 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rpc_core::Limits;
+use bytes::Bytes;
+use rpc_client::Channel;
+use rpc_core::{Limits, service};
+use rpc_server::Server;
 
 use crate::support::child::{self, ChildServer};
 use crate::support::lab::{Event, Lab};
 use crate::support::raw::{FAILURE, Frame, REPLY, RawPeer, call, code, keep_call, number};
-use crate::support::{PATIENCE, builder, patient_limits, until_blocking};
+use crate::support::{PATIENCE, builder, patient_limits, until_blocking, within};
 
 const MIB: usize = 1 << 20;
 
@@ -137,4 +140,50 @@ fn uploads_that_are_never_completed_are_given_up_and_the_process_stays_small() {
     assert!(peak < 100 * MIB, "{} MiB", peak / MIB);
     probe.send(&keep_call(1, 1, 4_100_000));
     assert_eq!(probe.answer().number(), 4_100_000);
+}
+
+#[service]
+trait Uploads {
+    /// Where the body is.
+    async fn place(&self, body: Bytes) -> u64;
+}
+
+struct Places;
+
+impl Uploads for Places {
+    async fn place(&self, body: Bytes) -> u64 {
+        body.as_ptr().addr() as u64
+    }
+}
+
+/// New memory costs more than reading a body into it.
+#[tokio::test]
+async fn long_uploads_that_follow_each_other_arrive_in_the_same_memory() {
+    let limits = Limits {
+        max_body: 24 << 20,
+        ..patient_limits()
+    };
+    let server = Server::builder()
+        .service(UploadsServer::new(Places))
+        .limits(limits)
+        .reactors(1)
+        .listen("tcp://127.0.0.1:0")
+        .start()
+        .unwrap();
+    let body = Bytes::from(vec![7; 20 * MIB]);
+    within(async {
+        let mut places = Vec::new();
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            // Whichever connection it is.
+            let channel = Channel::builder().limits(limits);
+            let channel = channel.connect(server.addresses()[0].clone()).await.unwrap();
+            let client = UploadsClient::new(channel);
+            places.push(client.place(&body).await.unwrap().to_native());
+            // Memory that the server had given back would be this now.
+            taken.push(vec![1; 20 * MIB]);
+        }
+        assert_eq!(places, [places[0]; 3]);
+    })
+    .await;
 }

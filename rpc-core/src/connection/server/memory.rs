@@ -31,6 +31,14 @@ impl ServerConnection {
         self.held + self.link.send.len() + self.link.recv.bodies_memory() + self.pins.bytes
     }
 
+    /// From now on memory of long bodies is used again once nobody has them: by all connections of this thread that share theirs, bodies of 16 to 64 MiB, up to 64 MiB per
+    /// thread, until it was of no use for ten seconds and a connection of the thread [rests](Self::rest). It is not counted while nobody uses it.
+    ///
+    /// A peer that begins such a body may be given that memory before it has sent more of it: no more of it than there is.
+    pub fn share_memory(&mut self) {
+        self.link.recv.share();
+    }
+
     /// Tells the connection how the server's memory is. [`Pressure::Refuse`] gives up what is incomplete; the failures are queued.
     pub fn set_pressure(&mut self, pressure: Pressure) {
         let before = std::mem::replace(&mut self.pressure, pressure);
