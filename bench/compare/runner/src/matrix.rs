@@ -73,10 +73,7 @@ const ALL: &[(Transport, RuntimeKind)] = &[(Tcp, Ct), (Unix, Ct), (Tcp, Mt2), (U
 const CT: &[(Transport, RuntimeKind)] = &[(Tcp, Ct), (Unix, Ct)];
 const MT2: &[(Transport, RuntimeKind)] = &[(Tcp, Mt2), (Unix, Mt2)];
 
-/// Memory and allocations do not vary with the machine's mood; two repetitions show that.
-const COUNTS: u32 = 2;
-
-/// Slow streams take seconds: a fifth of a run, if they were in all of it.
+/// Slow streams take seconds: a fifth of a run, if they were in all of it. Memory and allocations do not vary with the machine's mood.
 const HALF: u32 = ENOUGH / 2;
 
 const FULL: &[Block] = &[
@@ -100,11 +97,11 @@ const FULL: &[Block] = &[
         ..free(Workload::W6, ALL, 0.3)
     },
     Block {
-        at_most: COUNTS,
+        at_most: HALF,
         ..free(Workload::W7, CT, 1.0)
     },
     Block {
-        at_most: COUNTS,
+        at_most: HALF,
         ..pinned(Workload::W8, CT, 1.0)
     },
 ];
@@ -261,10 +258,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_run_ends_within_fifty_minutes() {
+    fn a_full_run_ends_within_seventy_minutes() {
         let seconds =
             estimate(&cells(false, &Workload::ALL), &names(), ENOUGH) + minimal::estimate(false, ENOUGH);
-        assert!(seconds < 50.0 * 60.0, "{seconds}");
+        assert!(seconds < 70.0 * 60.0, "{seconds}");
     }
 
     #[test]

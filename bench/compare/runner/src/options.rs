@@ -9,7 +9,7 @@ use crate::peers::{PEERS, Peer};
 use crate::places::Places;
 
 /// How it is called.
-const USAGE: &str = "usage: compare [run|render|readme-table] [--short] [--again N|W9] [--peers a,b] [--workloads W1,W9] [--repetitions N] \
+const USAGE: &str = "usage: compare [run|render|readme-table] [--short] [--again N|W1|…|W9] [--peers a,b] [--workloads W1,W9] [--repetitions N] \
 [--out DIR] [--render-only] [--draft] [--load-before L]";
 
 /// Repetitions that are published. Many short ones rather than few long ones: what disturbs a shared machine comes in bursts of a second or two,
@@ -53,6 +53,8 @@ pub(crate) struct Options {
 pub(crate) enum Again {
     /// One repetition, counted from 1, of all but the builds.
     Repetition(u32),
+    /// All of a workload that the peers' programs run.
+    Workload(Workload),
     /// All builds (W9).
     Builds,
 }
@@ -63,6 +65,7 @@ impl FromStr for Again {
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "W9" => Ok(Self::Builds),
+            name if name.starts_with('W') => Ok(Self::Workload(name.parse()?)),
             number => Ok(Self::Repetition(number.parse()?)),
         }
     }
@@ -151,10 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_or_the_builds_are_measured_again() {
+    fn a_repetition_or_a_workload_is_measured_again() {
         assert_eq!(parse("--again 2").unwrap().again, Some(Again::Repetition(2)));
         assert_eq!(parse("--again W9").unwrap().again, Some(Again::Builds));
-        assert!(parse("--again W1").is_err());
+        let workload = Again::Workload(Workload::W7);
+        assert_eq!(parse("--again W7").unwrap().again, Some(workload));
+        assert!(parse("--again W0").is_err() && parse("--again all").is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use harness::{Report, Result};
+use harness::{Report, Result, Workload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -83,6 +83,13 @@ impl Results {
         self.runs.retain(|run| run.repetition != repetition);
         self.failures
             .retain(|failed| failed.repetition != repetition || failed.cell == BUILDS);
+    }
+
+    /// Drops what was found of a workload.
+    pub(crate) fn forget_workload(&mut self, workload: Workload) {
+        self.runs.retain(|run| run.report.workload != workload);
+        let is_of_it = |cell: &str| cell.split(' ').next() == Some(workload.name());
+        self.failures.retain(|failed| !is_of_it(&failed.cell));
     }
 
     /// Drops what the builds have found.
@@ -187,15 +194,34 @@ pub(crate) mod tests {
         assert_eq!(left, [1]);
     }
 
-    #[test]
-    fn builds_are_forgotten_by_themselves() {
-        let mut results = results(Vec::new());
-        let failed = |cell: &str| Failed {
+    fn failed(cell: &str) -> Failed {
+        Failed {
             peer: "ours".to_owned(),
             cell: cell.to_owned(),
             repetition: 0,
             error: String::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn one_workload_is_forgotten() {
+        let report = |workload| report("ours", workload, Transport::Unix, RuntimeKind::Ct);
+        let mut results = results(vec![report(Workload::W1), report(Workload::W7)]);
+        results.failures = vec![failed("W1 tcp ct"), failed("W7 tcp ct"), failed(BUILDS)];
+        results.forget_workload(Workload::W7);
+        assert_eq!(results.runs.len(), 1);
+        assert_eq!(results.runs[0].report.workload, Workload::W1);
+        let left: Vec<&str> = results
+            .failures
+            .iter()
+            .map(|failed| failed.cell.as_str())
+            .collect();
+        assert_eq!(left, ["W1 tcp ct", BUILDS]);
+    }
+
+    #[test]
+    fn builds_are_forgotten_by_themselves() {
+        let mut results = results(Vec::new());
         results.failures = vec![failed("W1 tcp ct"), failed(BUILDS)];
         results.forget(0);
         assert_eq!(results.failures.len(), 1);

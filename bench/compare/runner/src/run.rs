@@ -80,6 +80,13 @@ fn run_again(options: &Options, again: Again) -> Result<ExitCode> {
             let cells = matrix::cells(options.short, &options.workloads);
             measure_repetition(options, &programs, &cells, number - 1, &mut results);
         }
+        Again::Workload(workload) => {
+            results.forget_workload(workload);
+            let cells = matrix::cells(options.short, &[workload]);
+            for repetition in 0..results.repetitions {
+                measure_repetition(options, &programs, &cells, repetition, &mut results);
+            }
+        }
         Again::Builds => {
             results.forget_builds();
             measure_builds(options, &mut results);

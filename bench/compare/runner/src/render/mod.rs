@@ -71,11 +71,11 @@ fn head(results: &Results) -> String {
     }
     text += &format!(
         "This project beside other frameworks and beside bare sockets: client and server are two processes on one machine, every answer is validated, every limit of this project is at its default \
-(W5l raises those on the size of a body). Figures are medians with [least–most]; repetitions: {} (W6: five; W7, W8 and builds: two to five). In each, all peers run one after the other, in an order that rotates; a ratio is the median of those within a repetition, because the machine is not the same in all. \
+(W5l raises those on the size of a body). Figures are medians with [least–most]; repetitions: {} (W6, W7, W8 and builds: five). In each, all peers run one after the other, in an order that rotates; a ratio is the median of those within a repetition, because the machine is not the same in all. \
 Absolute figures move by tens of per cent between machines and hours: compare within a table.\n\n",
         results.repetitions
     );
-    text += "```sh\nbench/compare/run           # builds, measures, writes bench/compare/results.json, this file and its charts: 50 minutes behind the builds\nbench/compare/run --short   # a few minutes: shows that everything works\n```\n\n";
+    text += "```sh\nbench/compare/run           # builds, measures, writes bench/compare/results.json, this file and its charts: 70 minutes behind the builds\nbench/compare/run --short   # a few minutes: shows that everything works\n```\n\n";
     text += &format!(
         "Machine: {}, {} cores, {} GiB, Linux {}; {}; {} UTC; load average before {:.2}.\n\n",
         machine.cpu,
