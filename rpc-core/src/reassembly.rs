@@ -183,7 +183,7 @@ impl Inbox {
         self.chunk_expected = first.len() >= DIRECT;
         let mut memory = self
             .spent
-            .take(total, total + BEHIND)
+            .take(total + BEHIND)
             .unwrap_or_else(|| first_memory(first.len(), total));
         memory.extend_from_slice(first);
         self.bodies.push(Body {
@@ -385,8 +385,9 @@ impl Inbox {
             return Some(Received::Dropped { call });
         };
         let body = if memory.as_ptr().addr().is_multiple_of(ALIGNMENT) {
+            let capacity = memory.capacity();
             let body = memory.freeze();
-            self.spent.keep(&body);
+            self.spent.keep(&body, capacity);
             body
         } else {
             self.copied += memory.len() as u64;

@@ -17,7 +17,7 @@ pub(crate) enum Spent {
     /// Nobody's.
     #[default]
     Nothing,
-    /// That of this inbox: of the last body, and of others as long as they have so many bytes together.
+    /// That of this inbox: of the last body, and of others as long as it is so many bytes together.
     Own(Bodies, usize),
     /// That of all inboxes of this thread that share theirs.
     Shared,
@@ -25,11 +25,26 @@ pub(crate) enum Spent {
 
 /// Bodies, the oldest in front.
 #[derive(Debug, Default)]
-pub(crate) struct Bodies(VecDeque<Bytes>);
+pub(crate) struct Bodies(VecDeque<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    body: Bytes,
+    /// Length of its memory, which may have been that of a longer body.
+    memory: usize,
+}
+
+impl Kept {
+    /// What it counts: its memory, without what a body has around it.
+    fn counted(&self) -> usize {
+        const AROUND: usize = 64 << 10;
+        self.body.len().max(self.memory - self.memory % AROUND)
+    }
+}
 
 /// Bodies whose memory is shared. Allocators keep shorter ones by themselves, and longer ones would be too much to keep.
 const SHARED_LEN: RangeInclusive<usize> = 16 << 20..=64 << 20;
-/// How many bytes of them a thread keeps together.
+/// How much of it a thread keeps.
 const SHARED_MOST: usize = *SHARED_LEN.end();
 /// How long they are kept if they are of no use.
 const SHARED_FOR: Duration = Duration::from_secs(10);
@@ -47,28 +62,28 @@ struct Shared {
 }
 
 impl Spent {
-    /// Takes note of a body that is about to be handed out.
-    pub(crate) fn keep(&mut self, body: &Bytes) {
+    /// Takes note of a body that is about to be handed out, in `memory` bytes.
+    pub(crate) fn keep(&mut self, body: &Bytes, memory: usize) {
         match self {
             Self::Nothing => {}
-            Self::Own(bodies, most) => bodies.keep(body, *most),
+            Self::Own(bodies, most) => bodies.keep(body, memory, *most),
             Self::Shared if !SHARED_LEN.contains(&body.len()) => {}
             Self::Shared => with_shared(|shared| {
                 shared.is_used = true;
-                shared.bodies.keep(body, SHARED_MOST);
+                shared.bodies.keep(body, memory, SHARED_MOST);
             }),
         }
     }
 
-    /// Empty memory of at least `capacity` bytes for a body of `len`, if there is some that is not much longer.
-    pub(crate) fn take(&mut self, len: usize, capacity: usize) -> Option<BytesMut> {
+    /// Empty memory of at least `capacity` bytes, if there is some that is not much longer.
+    pub(crate) fn take(&mut self, capacity: usize) -> Option<BytesMut> {
         match self {
             Self::Nothing => None,
-            Self::Own(bodies, _) => bodies.take(len, capacity),
+            Self::Own(bodies, _) => bodies.take(capacity),
             Self::Shared => {
                 let mut memory = None;
                 with_shared(|shared| {
-                    memory = shared.bodies.take(len, capacity);
+                    memory = shared.bodies.take(capacity);
                     shared.is_used |= memory.is_some();
                 });
                 memory
@@ -121,27 +136,28 @@ impl Shared {
 }
 
 impl Bodies {
-    /// Keeps the body, and others as long as they have up to `most` bytes together.
-    fn keep(&mut self, body: &Bytes, most: usize) {
-        self.0.push_back(body.clone());
-        let mut len = self.len();
-        while self.0.len() > 1 && len > most {
-            len -= self.0.pop_front().map_or(0, |body| body.len());
+    /// Keeps the body, and others as long as their memory is up to `most` bytes together.
+    fn keep(&mut self, body: &Bytes, memory: usize, most: usize) {
+        let body = body.clone();
+        self.0.push_back(Kept { body, memory });
+        let mut sum = self.memory();
+        while self.0.len() > 1 && sum > most {
+            sum -= self.0.pop_front().map_or(0, |kept| kept.counted());
         }
     }
 
-    fn take(&mut self, len: usize, capacity: usize) -> Option<BytesMut> {
-        let fits = |body: &Bytes| (len..=2 * capacity).contains(&body.len()) && body.is_unique();
+    fn take(&mut self, capacity: usize) -> Option<BytesMut> {
+        let fits = |kept: &Kept| (capacity..=2 * capacity).contains(&kept.memory) && kept.body.is_unique();
         let index = self.0.iter().position(fits)?;
-        let mut memory = self.0.remove(index)?.try_into_mut().ok()?;
+        let mut memory = self.0.remove(index)?.body.try_into_mut().ok()?;
         memory.clear();
         let is_usable = memory.capacity() >= capacity && memory.as_ptr().addr().is_multiple_of(ALIGNMENT);
         is_usable.then_some(memory)
     }
 
-    /// How many bytes they have together.
-    pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(Bytes::len).sum()
+    /// How many bytes of memory they are in together.
+    pub(crate) fn memory(&self) -> usize {
+        self.0.iter().map(Kept::counted).sum()
     }
 }
 
@@ -151,11 +167,14 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// A body of its own memory, which has room for a little more.
-    fn body(len: usize) -> Bytes {
-        let mut memory = crate::buffer::aligned_memory(len + 64);
+    /// Keeps a body that is alone in memory of so many bytes, and a few more.
+    fn kept_body(len: usize, memory: usize) -> Bytes {
+        let mut memory = crate::buffer::aligned_memory(memory + 64);
         memory.resize(len, 1);
-        memory.freeze()
+        let capacity = memory.capacity();
+        let body = memory.freeze();
+        Spent::Shared.keep(&body, capacity);
+        body
     }
 
     #[expect(clippy::disallowed_methods, reason = "what is shared is a thread's")]
@@ -166,12 +185,13 @@ mod tests {
     /// Hands out bodies of these lengths, which are dropped at once.
     fn hand_out(lengths: &[usize]) {
         for len in lengths {
-            Spent::Shared.keep(&body(*len));
+            kept_body(*len, *len);
         }
     }
 
+    /// In MiB.
     fn kept() -> usize {
-        SHARED.with_borrow(|shared| shared.bodies.len())
+        SHARED.with_borrow(|shared| shared.bodies.memory()) / MIB
     }
 
     #[test]
@@ -180,35 +200,36 @@ mod tests {
             hand_out(&[4 * MIB, 16 * MIB - 1, 64 * MIB + 1]);
             assert_eq!(kept(), 0);
             hand_out(&[16 * MIB, 20 * MIB, 30 * MIB]);
-            assert_eq!(kept(), 50 * MIB, "the oldest has gone");
+            assert_eq!(kept(), 50, "the oldest has gone");
             hand_out(&[64 * MIB]);
-            assert_eq!(kept(), 64 * MIB);
+            assert_eq!(kept(), 64);
+        });
+    }
+
+    #[test]
+    fn memory_counts_and_not_what_was_in_it_last() {
+        on_a_thread(|| {
+            kept_body(20 * MIB, 40 * MIB);
+            kept_body(20 * MIB, 40 * MIB);
+            assert_eq!(kept(), 40);
+            assert!(Spent::Shared.take(19 * MIB).is_none(), "it is much longer");
+            assert!(Spent::Shared.take(40 * MIB).is_some());
         });
     }
 
     #[test]
     fn memory_is_used_again_on_the_same_thread_once_nobody_has_it() {
         on_a_thread(|| {
-            let held = body(20 * MIB);
+            let held = kept_body(20 * MIB, 20 * MIB);
             let place = held.as_ptr();
-            Spent::Shared.keep(&held);
-            assert!(
-                Spent::Shared.take(20 * MIB, 20 * MIB).is_none(),
-                "it is still held"
-            );
+            assert!(Spent::Shared.take(20 * MIB).is_none(), "it is still held");
             drop(held);
-            on_a_thread(|| assert!(Spent::Shared.take(20 * MIB, 20 * MIB).is_none()));
-            assert!(
-                Spent::Shared.take(21 * MIB, 21 * MIB).is_none(),
-                "it is too short"
-            );
-            assert!(
-                Spent::Shared.take(9 * MIB, 9 * MIB).is_none(),
-                "it is much longer"
-            );
-            let memory = Spent::Shared.take(19 * MIB, 19 * MIB + 31).unwrap();
+            on_a_thread(|| assert!(Spent::Shared.take(20 * MIB).is_none()));
+            assert!(Spent::Shared.take(21 * MIB).is_none(), "it is too short");
+            assert!(Spent::Shared.take(9 * MIB).is_none(), "it is much longer");
+            let memory = Spent::Shared.take(19 * MIB).unwrap();
             assert_eq!((memory.as_ptr(), memory.len()), (place, 0));
-            assert!(Spent::Shared.take(19 * MIB, 19 * MIB).is_none(), "there was one");
+            assert!(Spent::Shared.take(19 * MIB).is_none(), "there was one");
         });
     }
 
@@ -221,12 +242,12 @@ mod tests {
             hand_out(&[20 * MIB]);
             rest_after(100);
             rest_after(109);
-            assert_eq!(kept(), 20 * MIB);
-            assert!(Spent::Shared.take(20 * MIB, 20 * MIB).is_some());
+            assert_eq!(kept(), 20);
+            assert!(Spent::Shared.take(20 * MIB).is_some());
             hand_out(&[20 * MIB]);
             rest_after(115);
             rest_after(124);
-            assert_eq!(kept(), 20 * MIB);
+            assert_eq!(kept(), 20);
             rest_after(125);
             assert_eq!(kept(), 0);
         });

@@ -129,10 +129,10 @@ fn body(inbox: &mut Inbox, call: u32, len: usize) -> Bytes {
     }
 }
 
-/// How many bytes an inbox keeps for later bodies.
+/// How many bytes of memory an inbox keeps for later bodies.
 fn kept(inbox: &Inbox) -> usize {
     match &inbox.spent {
-        Spent::Own(bodies, _) => bodies.len(),
+        Spent::Own(bodies, _) => bodies.memory(),
         Spent::Nothing | Spent::Shared => 0,
     }
 }
