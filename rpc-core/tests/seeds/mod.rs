@@ -28,8 +28,8 @@ pub(crate) fn all() -> Vec<Seed> {
         .chain(named("pair", pair::seeds()))
         .chain(archive())
         .chain(dispatch())
-        .chain(channels())
-        .chain(bridge())
+        .chain(items("channels", 6, 80, 501))
+        .chain(items("bridge", 3, 2, 601))
         .collect()
 }
 
@@ -128,25 +128,13 @@ fn dispatch() -> Vec<Seed> {
     calls.chain(damaged).chain(requests).collect()
 }
 
-/// For each type of item: steps without pattern, with a window of a few items and with a wide one.
-fn channels() -> Vec<Seed> {
-    let seeds = (0..ITEM_COUNT).flat_map(|item| {
-        [("narrow", 80, 120), ("wide", 0xff, 0xff)].map(|(name, window, longest)| {
-            let steps = noise(u32::from(item) + u32::from(window) + 501, 900);
+/// For each of so many types of items: steps without pattern, with a window of a few items and with a wide one.
+fn items(target: &'static str, types: u8, few: u8, number: u32) -> Vec<Seed> {
+    let seeds = (0..types).flat_map(|item| {
+        [("narrow", few, 120), ("wide", 0xff, 0xff)].map(|(name, window, longest)| {
+            let steps = noise(u32::from(item) + u32::from(window) + number, 900);
             let bytes = [vec![item, window, longest], steps].concat();
-            ("channels", format!("seed-{item:02}-{name}"), bytes)
-        })
-    });
-    seeds.collect()
-}
-
-/// The same for the two channels of a call within one process.
-fn bridge() -> Vec<Seed> {
-    let seeds = (0..BRIDGE_ITEM_COUNT).flat_map(|item| {
-        [("narrow", 2, 120), ("wide", 0xff, 0xff)].map(|(name, window, longest)| {
-            let steps = noise(u32::from(item) + u32::from(window) + 601, 900);
-            let bytes = [vec![item, window, longest], steps].concat();
-            ("bridge", format!("seed-{item:02}-{name}"), bytes)
+            (target, format!("seed-{item:02}-{name}"), bytes)
         })
     });
     seeds.collect()
@@ -179,5 +167,3 @@ const IN_ONE_PLACE: [u8; 3] = [0, 9, 19];
 const TREE: u8 = 12;
 const TALL_TREE: u8 = 21;
 const METHOD_COUNT: u8 = 12;
-const ITEM_COUNT: u8 = 6;
-const BRIDGE_ITEM_COUNT: u8 = 3;
